@@ -1,0 +1,48 @@
+package ownership
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// AccountKeys turns a provider's account id into the key of an account row. It is a keyed hash: a plain hash of a short provider id is
+// reversed by trying them all.
+type AccountKeys struct {
+	key []byte
+	id  string
+}
+
+// NewAccountKeys takes the stack-wide key: exactly 32 random bytes.
+func NewAccountKeys(key []byte) (AccountKeys, error) {
+	if len(key) != 32 {
+		return AccountKeys{}, errors.New("the account key must be 32 bytes")
+	}
+	k := AccountKeys{key: key}
+	k.id = "k" + k.Fingerprint()[:3]
+	return k, nil
+}
+
+// Fingerprint identifies the key itself (32 hex digits, tells nothing about the key). It is kept beside the accounts, so that a wrong key is noticed.
+func (k AccountKeys) Fingerprint() string { return k.hash("handover/account-key/v1") }
+
+// Account is the key of the row of the wearable account that provider knows as providerUserID:
+//
+//	PROVIDER/<key id>.<first 128 bits of HMAC-SHA-256(key, "handover/account/v1" 0x00 PROVIDER 0x00 provider_user_id), hex>
+//
+// It is "" if either is empty: an unknown account is never a key that two connections share.
+func (k AccountKeys) Account(provider, providerUserID string) string {
+	if provider == "" || providerUserID == "" {
+		return ""
+	}
+	provider = strings.ToUpper(provider)
+	return provider + "/" + k.id + "." + k.hash("handover/account/v1\x00"+provider+"\x00"+providerUserID)
+}
+
+func (k AccountKeys) hash(message string) string {
+	h := hmac.New(sha256.New, k.key)
+	h.Write([]byte(message))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
