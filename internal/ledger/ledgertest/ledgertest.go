@@ -1,0 +1,30 @@
+// Package ledgertest holds the conformance suite that every ledger passes, and a ledger in memory for tests of what stands on one.
+package ledgertest
+
+import (
+	"context"
+	"iter"
+
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// Ledger is all that a ledger of Handover does: what the rule needs, and what its edges and operators need.
+//
+// Rows come back in one form, whatever was put in: times in UTC, to the microsecond at least, NextAttempt to the millisecond and zero
+// without a work mark, Said sorted and without repeats, no list rather than an empty one, an account's maps never nil.
+type Ledger interface {
+	ownership.Ledger
+	ownership.Queue
+
+	// Peek is Connection without its consistency: it may miss the latest writes, at half the price.
+	Peek(ctx context.Context, userID string) (ownership.Connection, bool, error)
+
+	// Accounts lists all account rows and Connections all connection rows, in any order, each as it stands when it is come to. An error
+	// ends the list.
+	Accounts(ctx context.Context) iter.Seq2[ownership.Account, error]
+	Connections(ctx context.Context) iter.Seq2[ownership.Connection, error]
+
+	// CheckKey remembers the first fingerprint of an account key that it is given, for ever, and is ledger.ErrWrongAccountKey for any
+	// other: with another key, every account would look new and every change would be missed.
+	CheckKey(ctx context.Context, fingerprint string) error
+}

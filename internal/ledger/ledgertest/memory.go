@@ -1,0 +1,307 @@
+package ledgertest
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// Memory is a ledger in memory, for tests of what stands on a ledger. It passes the same [Run] as the real ones: rows are copied in and
+// out, and each method is one atomic step.
+type Memory struct {
+	// Fault, if set, is asked at each call, by the method's name. A first error fails the call before it is applied, a second one after
+	// it has been applied: a lost reply. It runs outside the ledger's lock, so it may itself use the ledger, as a competitor would.
+	// Set it while no call is under way.
+	Fault func(op string) (before, after error)
+
+	mu          sync.Mutex
+	connections map[string]ownership.Connection
+	accounts    map[string]ownership.Account
+	fingerprint string
+	calls       map[string]int
+}
+
+// NewMemory returns an empty ledger.
+func NewMemory() *Memory {
+	return &Memory{
+		connections: make(map[string]ownership.Connection),
+		accounts:    make(map[string]ownership.Account),
+		calls:       make(map[string]int),
+	}
+}
+
+// Calls says how often the method named op has been called, failed calls included.
+func (m *Memory) Calls(op string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[op]
+}
+
+// do counts the call of op and applies it in one atomic step, with the faults that are asked for.
+func (m *Memory) do(ctx context.Context, op string, apply func()) error {
+	m.mu.Lock()
+	m.calls[op]++
+	m.mu.Unlock()
+
+	var before, after error
+	if m.Fault != nil {
+		before, after = m.Fault(op)
+	}
+	if before == nil {
+		before = ctx.Err()
+	}
+	if before != nil {
+		return before
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	apply()
+	return after
+}
+
+// write is the shape of all writes to a connection's row: change changes the row and reports true, or refuses to.
+func (m *Memory) write(ctx context.Context, op, userID string, change func(row *ownership.Connection, found bool) bool) (ownership.Connection, bool, error) {
+	var row ownership.Connection
+	var written bool
+	err := m.do(ctx, op, func() {
+		stored, found := m.connections[userID]
+		row = copyConnection(stored)
+		row.UserID = userID
+		if written = change(&row, found); written {
+			m.connections[userID] = copyConnection(row)
+			row = copyConnection(row)
+		}
+	})
+	if err != nil {
+		return ownership.Connection{}, false, err
+	}
+	return row, written, nil
+}
+
+// Insert implements [ownership.Ledger].
+func (m *Memory) Insert(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
+	return m.write(ctx, "Insert", c.UserID, func(row *ownership.Connection, found bool) bool {
+		if found {
+			return false
+		}
+		*row = c
+		return true
+	})
+}
+
+// Update implements [ownership.Ledger].
+func (m *Memory) Update(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
+	return m.write(ctx, "Update", c.UserID, func(row *ownership.Connection, found bool) bool {
+		if !found || row.Version != c.Version-1 {
+			return false
+		}
+		c.Said, c.Attempts, c.Waiting = row.Said, 0, ""
+		*row = c
+		return true
+	})
+}
+
+// Finish implements [ownership.Ledger].
+func (m *Memory) Finish(ctx context.Context, c ownership.Connection, said []string) (ownership.Connection, bool, error) {
+	return m.write(ctx, "Finish", c.UserID, func(row *ownership.Connection, found bool) bool {
+		if !found || row.Version != c.Version {
+			return false
+		}
+		row.ToDo, row.Attempts, row.Waiting = false, 0, ""
+		row.Said = append(row.Said, said...)
+		return true
+	})
+}
+
+// Postpone implements [ownership.Ledger].
+func (m *Memory) Postpone(ctx context.Context, c ownership.Connection, said []string) (ownership.Connection, bool, error) {
+	return m.write(ctx, "Postpone", c.UserID, func(row *ownership.Connection, found bool) bool {
+		if !found || row.Version != c.Version || !row.ToDo {
+			return false
+		}
+		row.NextAttempt, row.Attempts, row.Waiting = c.NextAttempt, c.Attempts, c.Waiting
+		row.Said = append(row.Said, said...)
+		return true
+	})
+}
+
+// Connection implements [ownership.Ledger].
+func (m *Memory) Connection(ctx context.Context, userID string) (ownership.Connection, bool, error) {
+	return m.read(ctx, "Connection", userID)
+}
+
+// Peek implements [Ledger].
+func (m *Memory) Peek(ctx context.Context, userID string) (ownership.Connection, bool, error) {
+	return m.read(ctx, "Peek", userID)
+}
+
+func (m *Memory) read(ctx context.Context, op, userID string) (ownership.Connection, bool, error) {
+	var row ownership.Connection
+	var found bool
+	err := m.do(ctx, op, func() {
+		row, found = m.connections[userID]
+		row = copyConnection(row)
+	})
+	if err != nil || !found {
+		return ownership.Connection{UserID: userID}, false, err
+	}
+	return row, true, nil
+}
+
+// Claim implements [ownership.Ledger].
+func (m *Memory) Claim(ctx context.Context, account string, claim ownership.Claim) (ownership.Account, error) {
+	return m.writeAccount(ctx, "Claim", account, func(row ownership.Account) {
+		if old, found := row.Claims[claim.UserID]; !found || old.Version < claim.Version {
+			row.Claims[claim.UserID] = claim
+		}
+	})
+}
+
+// Mark implements [ownership.Ledger].
+func (m *Memory) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
+	return m.writeAccount(ctx, "Mark", account, func(row ownership.Account) {
+		if _, found := row.Claims[mark.User]; found {
+			row.Marks[mark.Name] = mark
+		}
+	})
+}
+
+// Drop implements [ownership.Ledger].
+func (m *Memory) Drop(ctx context.Context, account string, claim ownership.Claim, marks []string) error {
+	_, err := m.writeAccount(ctx, "Drop", account, func(row ownership.Account) {
+		if old, found := row.Claims[claim.UserID]; found && old.Version == claim.Version {
+			delete(row.Claims, claim.UserID)
+			for _, name := range marks {
+				delete(row.Marks, name)
+			}
+		}
+	})
+	return err
+}
+
+// writeAccount is the shape of all writes to an account's row.
+func (m *Memory) writeAccount(ctx context.Context, op, account string, change func(row ownership.Account)) (ownership.Account, error) {
+	var row ownership.Account
+	err := m.do(ctx, op, func() {
+		stored, found := m.accounts[account]
+		row = copyAccount(stored)
+		row.Key = account
+		change(row)
+		if found || len(row.Claims) > 0 {
+			m.accounts[account] = copyAccount(row)
+		}
+		row = copyAccount(row)
+	})
+	if err != nil {
+		return ownership.Account{}, err
+	}
+	return row, nil
+}
+
+// ToDo implements [ownership.Queue].
+func (m *Memory) ToDo(ctx context.Context, due time.Time, limit int) ([]string, error) {
+	var userIDs []string
+	err := m.do(ctx, "ToDo", func() {
+		rows := slices.SortedFunc(maps.Values(m.connections), func(a, b ownership.Connection) int {
+			return a.NextAttempt.Compare(b.NextAttempt)
+		})
+		for _, row := range rows {
+			if row.ToDo && !row.NextAttempt.After(due) && len(userIDs) < limit {
+				userIDs = append(userIDs, row.UserID)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return userIDs, nil
+}
+
+// Accounts implements [Ledger], in the order of keys.
+func (m *Memory) Accounts(ctx context.Context) iter.Seq2[ownership.Account, error] {
+	return list(ctx, m, "Accounts", m.accounts, copyAccount)
+}
+
+// Connections implements [Ledger], in the order of user_ids.
+func (m *Memory) Connections(ctx context.Context) iter.Seq2[ownership.Connection, error] {
+	return list(ctx, m, "Connections", m.connections, copyConnection)
+}
+
+// list yields copies of the rows as they stood at the first step.
+func list[Row any](ctx context.Context, m *Memory, op string, rows map[string]Row, copyRow func(Row) Row) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		var copies []Row
+		err := m.do(ctx, op, func() {
+			for _, key := range slices.Sorted(maps.Keys(rows)) {
+				copies = append(copies, copyRow(rows[key]))
+			}
+		})
+		if err != nil {
+			var none Row
+			yield(none, err)
+			return
+		}
+		for _, row := range copies {
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// CheckKey implements [Ledger].
+func (m *Memory) CheckKey(ctx context.Context, fingerprint string) error {
+	var wrong bool
+	err := m.do(ctx, "CheckKey", func() {
+		if m.fingerprint == "" {
+			m.fingerprint = fingerprint
+		}
+		wrong = m.fingerprint != fingerprint
+	})
+	if err == nil && wrong {
+		err = ledger.ErrWrongAccountKey
+	}
+	return err
+}
+
+// copyConnection is a copy that shares nothing with c, in the form in which a ledger hands rows back: times in UTC, no time of a next
+// attempt without a work mark, sets without repeats, no list rather than an empty one.
+func copyConnection(c ownership.Connection) ownership.Connection {
+	c.Tenures, c.Suspects = copyList(c.Tenures), copyList(c.Suspects)
+	c.Accounts, c.Replaces, c.ReplacedBy = copyList(c.Accounts), copyList(c.Replaces), copyList(c.ReplacedBy)
+	c.ConnectedAt, c.ClosedAt = c.ConnectedAt.UTC(), c.ClosedAt.UTC()
+	c.Said = copyList(c.Said)
+	slices.Sort(c.Said)
+	c.Said = slices.Compact(c.Said)
+	if c.ToDo {
+		c.NextAttempt = c.NextAttempt.UTC().Truncate(time.Millisecond)
+	} else {
+		c.NextAttempt = time.Time{}
+	}
+	return c
+}
+
+// copyAccount is a copy that shares nothing with a; its maps are never nil.
+func copyAccount(a ownership.Account) ownership.Account {
+	claims := make(map[string]ownership.Claim, len(a.Claims))
+	for userID, c := range a.Claims {
+		c.Tenures, c.Replaces, c.ReplacedBy = copyList(c.Tenures), copyList(c.Replaces), copyList(c.ReplacedBy)
+		c.ConnectedAt = c.ConnectedAt.UTC()
+		claims[userID] = c
+	}
+	marks := make(map[string]ownership.Mark, len(a.Marks))
+	for name, mark := range a.Marks {
+		mark.ConnectedAt = mark.ConnectedAt.UTC()
+		marks[name] = mark
+	}
+	a.Claims, a.Marks = claims, marks
+	return a
+}
+
+func copyList[T any](list []T) []T { return append([]T(nil), list...) }
