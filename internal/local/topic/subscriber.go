@@ -172,7 +172,7 @@ func (s *subscriber) post(ctx context.Context, n notification) error {
 	defer response.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("the subscriber answered %s", response.Status)
+		return fmt.Errorf("the subscriber answered %d", response.StatusCode)
 	}
 	return nil
 }
