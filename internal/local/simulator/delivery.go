@@ -234,6 +234,9 @@ const (
 
 // message is the body and the signature that are sent for a webhook. A forged body gives everything in it to Mallory.
 func (f forgery) message(secret string, at time.Time, body []byte) (sent []byte, signature string) {
+	if f == genuine {
+		return body, terra.Sign(secret, at, body)
+	}
 	forged := append(bytes.ReplaceAll(body, []byte(`"reference_id":"`), []byte(`"reference_id":"mallory-`)), ' ')
 	switch f {
 	case altered:
@@ -242,10 +245,9 @@ func (f forgery) message(secret string, at time.Time, body []byte) (sent []byte,
 		return forged, terra.Sign("not "+secret, at, forged)
 	case otherScheme:
 		return forged, strings.Replace(terra.Sign(secret, at, forged), "v1=", "v0=", 1)
-	case unsigned:
+	default: // unsigned
 		return forged, ""
 	}
-	return body, terra.Sign(secret, at, body)
 }
 
 // queue is a heap of deliveries, the next one first.

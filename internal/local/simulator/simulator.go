@@ -34,7 +34,7 @@ type Config struct {
 	Habits        Habits
 
 	Now       func() time.Time  // Terra's clock: created_at and the time of a signature; default time.Now
-	Minute    time.Duration     // how long a minute of Terra's retry schedule takes here; default 10 ms
+	Minute    time.Duration     // how long a minute of Terra's retry schedule takes here; default 10 ms: the last retry comes after 10 s
 	Senders   int               // how many webhooks are sent at a time; default 4
 	Transport http.RoundTripper // carries the webhooks; the default is a plain HTTP transport
 }
