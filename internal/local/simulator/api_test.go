@@ -1,6 +1,8 @@
 package simulator_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	"github.com/handover-dev/handover/internal/local/simulator"
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/terra"
 )
 
 // ask calls the API with the right key.
@@ -116,7 +120,7 @@ func TestFaultsOfAPI(t *testing.T) {
 		text   string
 	}{
 		"fail":          {simulator.Faults{Fail: 1}, 500, `"error"`},
-		"limit":         {simulator.Faults{Limit: 1, RetryAfter: time.Second}, 429, `"error"`},
+		"limit":         {simulator.Faults{Limit: 1}, 429, `"error"`},
 		"null accounts": {simulator.Faults{NullAccounts: true}, 200, `"provider_user_id":null`},
 	} {
 		sim.SetFaults(test.faults)
@@ -132,16 +136,37 @@ func TestFaultsOfAPI(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	sim := start(&receiver{}, simulator.Habits{})
-	sim.SetFaults(simulator.Faults{Limit: 1, RetryAfter: 1500 * time.Millisecond})
-	request := httptest.NewRequest("GET", "/v2/subscriptions", nil)
-	request.Header.Set("dev-id", "dev")
-	request.Header.Set("x-api-key", "key")
-	w := httptest.NewRecorder()
-	sim.API().ServeHTTP(w, request)
-	if got := w.Header().Get("Retry-After"); got != "2" {
-		t.Errorf("Retry-After %q", got)
+// The real client understands the API at both of its bases, and believes no garbage.
+func TestRealClient(t *testing.T) {
+	sim := start(&receiver{}, simulator.Habits{CreatedAtInAnswers: true, AccountInAnswers: true})
+	anna := sim.Connect("GARMIN", "watch", "anna")
+	server := httptest.NewServer(sim.API())
+	defer server.Close()
+	for _, base := range []string{"/v2", "/api/v2"} {
+		client := terra.Client{
+			BaseURL:     server.URL + base,
+			Credentials: func(context.Context) (string, string, error) { return "dev", "key", nil },
+			HTTP:        server.Client(),
+		}
+		sim.SetFaults(simulator.Faults{})
+		want := ownership.Profile{Provider: "GARMIN", ReferenceID: "anna", ProviderUserID: "watch", CreatedAt: sim.Truth()[0].Holdings[0].ConnectedAt}
+		if got, err := client.Athlete(t.Context(), anna); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", base, got, err, want)
+		}
+		if _, err := client.UserInfo(t.Context(), "unknown"); !errors.Is(err, ownership.ErrGone) {
+			t.Errorf("%s: unknown user: %v", base, err)
+		}
+		sim.SetFaults(simulator.Faults{Limit: 1, RetryAfter: 1500 * time.Millisecond})
+		var limited *ownership.Limited
+		if _, err := client.Athlete(t.Context(), anna); !errors.As(err, &limited) || limited.RetryAfter != 2*time.Second {
+			t.Errorf("%s: limited: %v", base, err)
+		}
+		sim.SetFaults(simulator.Faults{Garbage: 1})
+		for range 20 {
+			if got, err := client.Athlete(t.Context(), anna); got != (ownership.Profile{}) || err != nil && !errors.Is(err, terra.ErrUnusable) {
+				t.Errorf("%s: garbage is believed: %+v, %v", base, got, err)
+			}
+		}
 	}
 }
 
