@@ -25,13 +25,17 @@ type Keeper struct {
 	Grace time.Duration
 }
 
-// Backoff is the delay between attempts at one connection: Base, then doubled for each attempt up to Max, of which a random half.
-type Backoff struct{ Base, Max time.Duration }
+// Backoff is the delay between attempts at one connection: Base, doubled for each attempt up to Max, and of that a random part between half and all.
+type Backoff struct {
+	Base    time.Duration
+	Max     time.Duration // while something fails
+	Unnamed time.Duration // while Terra answers, but names no account
+}
 
-func (b Backoff) delay(attempts int) time.Duration {
-	d := b.Max
-	if attempts < 30 {
-		d = min(b.Max, b.Base<<attempts)
+func (b Backoff) delay(attempts int, limit time.Duration) time.Duration {
+	d := limit
+	if attempts < 20 {
+		d = min(limit, b.Base<<attempts)
 	}
 	return d/2 + rand.N(d/2+1)
 }
@@ -337,8 +341,9 @@ func (k *Keeper) publish(ctx context.Context, a Announcement, done *Result) erro
 
 // wait says why a row cannot be settled now, and for how long at least it should be left.
 type wait struct {
-	reason string // without personal data; "" is no wait
-	least  time.Duration
+	reason  string        // without personal data; "" is no wait
+	least   time.Duration // how long at least
+	unnamed bool          // nothing fails, but Terra names no account
 }
 
 func waitFor(apiErr error) wait {
@@ -359,7 +364,7 @@ func patience(r Connection, apiErr error) wait {
 	case !answered:
 		return waitFor(apiErr)
 	case len(r.Accounts) == 0 && !r.Closed():
-		return wait{reason: "Terra names no account"}
+		return wait{reason: "Terra names no account", unnamed: true}
 	}
 	return wait{}
 }
@@ -367,7 +372,11 @@ func patience(r Connection, apiErr error) wait {
 // postpone leaves r to a later attempt.
 func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wait, done *Result) error {
 	done.Waiting = w.reason
-	r.NextAttempt = k.Now().Add(max(k.Backoff.delay(r.Attempts), w.least))
+	limit := k.Backoff.Max
+	if w.unnamed {
+		limit = k.Backoff.Unnamed
+	}
+	r.NextAttempt = k.Now().Add(max(k.Backoff.delay(r.Attempts, limit), w.least))
 	r.Attempts++
 	r.Waiting = w.reason
 	if _, _, err := k.Ledger.Postpone(ctx, r, said); err != nil {

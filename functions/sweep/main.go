@@ -1,0 +1,34 @@
+// Command sweep is the Lambda function that EventBridge Scheduler calls every minute: it settles what webhooks had to leave.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/stack"
+	"github.com/handover-dev/handover/internal/telemetry"
+)
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintf(os.Stderr, "sweep: cannot start:\n%v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	s, err := settings.FromEnvironment(os.Getenv)
+	if err != nil {
+		return err
+	}
+	stack, err := stack.New(ctx, s, telemetry.NewLogger(os.Stderr))
+	if err != nil {
+		return err
+	}
+	lambda.Start(stack.Sweep().Run)
+	return nil
+}

@@ -1,0 +1,100 @@
+// Package stack puts the parts of a deployed stack together out of its settings: what the functions have in common.
+package stack
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+
+	"github.com/handover-dev/handover/internal/announce"
+	"github.com/handover-dev/handover/internal/awsconfig"
+	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/sweep"
+	"github.com/handover-dev/handover/internal/terra"
+	"github.com/handover-dev/handover/internal/webhook"
+)
+
+// Stack is one deployed stack.
+type Stack struct {
+	settings settings.Settings
+	ledger   *ledger.DynamoDB
+	secret   *settings.TerraSecret
+	keeper   Keeper
+	log      *slog.Logger
+}
+
+// New connects to AWS with the credentials and endpoints of the environment, and reads the secrets ahead of the first event. A secret that cannot be read
+// now is no error: it is read again when it is needed.
+func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, error) {
+	config, err := awsconfig.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
+	}
+	secrets := secretsmanager.NewFromConfig(config)
+	stack := &Stack{
+		settings: s,
+		ledger:   ledger.NewDynamoDB(dynamodb.NewFromConfig(config), s.AccountsTable, s.ConnectionsTable),
+		secret:   &settings.TerraSecret{Read: settings.SecretsManager(secrets, s.TerraSecret), Now: time.Now},
+		log:      log,
+	}
+	stack.keeper = Keeper{
+		Key:   settings.SecretsManager(secrets, s.AccountKeySecret),
+		Check: stack.ledger.CheckKey,
+		Parts: ownership.Keeper{
+			Ledger:    stack.ledger,
+			Announcer: announce.NewSNS(sns.NewFromConfig(config), s.TransfersTopic, s.Source),
+			Directory: &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()},
+			Now:       time.Now,
+			Backoff:   ownership.Backoff{Base: 30 * time.Second, Max: time.Hour, Unnamed: 24 * time.Hour},
+			Grace:     15 * time.Second,
+		},
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = stack.secret.Get(ctx) })
+	wg.Go(func() { _, _ = stack.keeper.Get(ctx) })
+	wg.Wait()
+	return stack, nil
+}
+
+func (s *Stack) credentials(ctx context.Context) (devID, apiKey string, err error) {
+	secret, err := s.secret.Get(ctx)
+	return secret.DevID, secret.APIKey, err
+}
+
+// What an instance remembers of connections: 20,000 take about 4 MB, and five minutes bound how long a row that another instance changed is believed.
+const (
+	seenConnections = 20_000
+	seenFor         = 5 * time.Minute
+)
+
+// Webhook is the handler of the webhook function.
+func (s *Stack) Webhook() (*webhook.Handler, error) {
+	h := &webhook.Handler{
+		Secrets: s.secret,
+		Window:  terra.Window{Past: s.settings.ReplayWindow, Future: settings.FutureWindow},
+		Keeper:  s.keeper.Get,
+		Peeker:  s.ledger,
+		Log:     s.log,
+		Now:     time.Now,
+	}
+	if s.settings.WatchDataEvents {
+		var err error
+		if h.Seen, err = webhook.NewSeen(seenConnections, seenFor); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Sweep is the handler of the sweep function.
+func (s *Stack) Sweep() *sweep.Sweep {
+	return &sweep.Sweep{Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now}
+}

@@ -1,0 +1,315 @@
+// Package webhook is the path of one webhook: API Gateway's event → signature → JSON → facts → the ledger → an answer.
+//
+// Nothing of a body is read before its signature is good, and 200 is answered only once what the event says is stored, or needs no storing.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/terra"
+)
+
+// maxBody is the size at which a body is refused: the event of a synchronous invocation of Lambda may have 6 MB, the body's escaping included.
+const maxBody = 6_000_000
+
+// Terra waits 8 seconds for an answer. What can be done within budget of its arrival is done at once, the sweep does the rest; margin is left to the end
+// of Lambda's own time.
+const (
+	budget = 7 * time.Second
+	margin = 300 * time.Millisecond
+)
+
+// Secrets is where Terra's signing secrets come from.
+type Secrets interface {
+	// Get returns the secrets that are live, or an error if there are none.
+	Get(ctx context.Context) (settings.Terra, error)
+	// Refresh reads them again, if they were last read long enough ago, and reports whether it did.
+	Refresh(ctx context.Context) (settings.Terra, bool, error)
+}
+
+// Peeker reads a connection's row cheaply: the answer may lag behind.
+type Peeker interface {
+	Peek(ctx context.Context, userID string) (ownership.Connection, bool, error)
+}
+
+// Handler handles the events of API Gateway. It implements lambda.Handler.
+type Handler struct {
+	Secrets Secrets
+	Window  terra.Window
+	Keeper  func(ctx context.Context) (*ownership.Keeper, error) // fails while the account key cannot be had, or is the wrong one
+	Peeker  Peeker
+	Seen    *Seen // nil: events that only carry data are not looked at
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+var (
+	errSecret = errors.New("Terra's secret cannot be used")
+	errKeeper = errors.New("the account key cannot be used")
+)
+
+// Invoke handles one event of API Gateway's, and returns the answer to it. It never returns an error: API Gateway would answer 500 to it without a word.
+func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	start := h.Now()
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
+		defer cancel()
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+
+	var line line
+	err := h.handle(ctx, event, &line)
+	if err == nil {
+		h.write(ctx, slog.LevelInfo, &line, 200, start, nil)
+		return []byte(accepted), nil
+	}
+	answer, status, reason := refusal(err)
+	line.outcome, line.reason = "refused", reason
+	level := slog.LevelWarn
+	if status >= 500 {
+		line.outcome, level = "failed", slog.LevelError
+	}
+	h.write(ctx, level, &line, status, start, err)
+	return answer, nil
+}
+
+// line is what the one log line of a webhook says.
+type line struct {
+	outcome  string
+	reason   string
+	event    terra.Event
+	delivery string
+	result   ownership.Result
+	later    error // stored, but the rest is left to the sweep
+}
+
+func (h *Handler) handle(ctx context.Context, event []byte, line *line) error {
+	r, err := parseRequest(event)
+	if err != nil {
+		return err
+	}
+	signedAt, err := h.verify(ctx, r)
+	if err != nil {
+		return err
+	}
+	line.delivery = r.delivery
+	e, err := terra.ParseEvent(r.body)
+	if err != nil {
+		return err
+	}
+	line.event = e
+	return h.apply(ctx, e, signedAt, line)
+}
+
+// verify checks the signature under either header against all live secrets. When it is of none, the secrets are read again, so that no webhook is refused
+// because of a rotation.
+func (h *Handler) verify(ctx context.Context, r request) (signedAt time.Time, err error) {
+	secret, err := h.Secrets.Get(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", errSecret, err)
+	}
+	signedAt, err = h.check(r, secret)
+	if !errors.Is(err, terra.ErrMismatch) {
+		return signedAt, err
+	}
+	secret, refreshed, readErr := h.Secrets.Refresh(ctx)
+	switch {
+	case readErr != nil:
+		return time.Time{}, fmt.Errorf("%w: %w", errSecret, readErr)
+	case !refreshed:
+		return time.Time{}, err
+	}
+	return h.check(r, secret)
+}
+
+func (h *Handler) check(r request, secret settings.Terra) (time.Time, error) {
+	signedAt, err := terra.Verify(r.signature, r.body, secret.SigningSecrets, h.Now(), h.Window)
+	if err == nil || r.deprecated == "" || r.deprecated == r.signature {
+		return signedAt, err
+	}
+	return terra.Verify(r.deprecated, r.body, secret.SigningSecrets, h.Now(), h.Window)
+}
+
+// apply does what the event asks for: DESIGN's table "What each event does".
+func (h *Handler) apply(ctx context.Context, e terra.Event, signedAt time.Time, line *line) error {
+	facts := h.facts(e, signedAt)
+	if len(facts) == 0 {
+		line.outcome = "nothing_to_store"
+		return nil
+	}
+	passing := !e.CanChangeOwnership()
+	if passing && h.Seen == nil {
+		line.outcome = "not_watched"
+		return nil
+	}
+	if passing && h.Seen.has(facts[0], h.Now()) {
+		line.outcome = "known"
+		return nil
+	}
+	keeper, err := h.Keeper(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errKeeper, err)
+	}
+	if e.Type == "athlete" {
+		if account := keeper.Keys.Account(e.User.Provider, e.ProviderUserID); account != "" {
+			facts[0].Accounts = []string{account}
+		}
+	}
+	if passing {
+		r, found, err := h.Peeker.Peek(ctx, facts[0].UserID)
+		if err != nil {
+			return fmt.Errorf("reading a connection: %w", err)
+		}
+		if found && !ownership.Adds(r, facts[0]) {
+			h.Seen.add(r, h.Now())
+			line.outcome = "known"
+			return nil
+		}
+	}
+
+	var toDo []ownership.Connection
+	line.outcome = "known"
+	for _, f := range facts {
+		r, news, err := keeper.Record(ctx, f)
+		if err != nil {
+			return err
+		}
+		if news {
+			line.outcome = "recorded"
+		}
+		if r.ToDo {
+			toDo = append([]ownership.Connection{r}, toDo...) // of a user_reauth the old one first
+		}
+	}
+	// From here everything is stored, and 200 is owed whatever happens.
+	line.result, line.later = keeper.Settle(ctx, toDo...)
+	return nil
+}
+
+// facts are what an event says: of no, one or two connections.
+func (h *Handler) facts(e terra.Event, signedAt time.Time) []ownership.Facts {
+	if !e.User.Present {
+		return nil
+	}
+	seen := signedAt // when this was seen to happen, if Terra does not say
+	if now := h.Now(); now.Before(seen) {
+		seen = now
+	}
+	f := of(e.User)
+	switch e.Type {
+	case "auth":
+		if e.Status == "error" {
+			return nil
+		}
+		if f.Reference == "" {
+			f.Reference = e.ReferenceID // the legacy shape
+		}
+		guess(&f, seen)
+	case "user_reauth":
+		guess(&f, seen)
+		if !e.OldUser.Present || e.OldUser.UserID == e.User.UserID {
+			break // then it is an auth
+		}
+		old := of(e.OldUser)
+		old.ClosedAt = seen
+		old.ReplacedBy = []ownership.Successor{{UserID: f.UserID, Reference: f.Reference}}
+		f.Replaces = []string{old.UserID}
+		return []ownership.Facts{f, old}
+	case "deauth", "access_revoked":
+		f.ClosedAt = seen
+	}
+	return []ownership.Facts{f}
+}
+
+// of is what every event says of a user that is in it.
+func of(u terra.User) ownership.Facts {
+	f := ownership.Facts{UserID: u.UserID, Provider: u.Provider, Reference: u.ReferenceID}
+	if !u.CreatedAt.IsZero() {
+		f.ConnectedAt, f.Certainty = u.CreatedAt, ownership.Signed
+	}
+	return f
+}
+
+// guess takes the time at which a connection was seen being made, for want of Terra's own.
+func guess(f *ownership.Facts, seen time.Time) {
+	if f.Certainty == ownership.Unknown {
+		f.ConnectedAt, f.Certainty = seen, ownership.Observed
+	}
+}
+
+// write writes the one log line.
+func (h *Handler) write(ctx context.Context, level slog.Level, l *line, status int, start time.Time, err error) {
+	if !h.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 16)
+	attrs = append(attrs, slog.String("outcome", l.outcome), slog.Int("status", status))
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	count := func(key string, n int) {
+		if n > 0 {
+			attrs = append(attrs, slog.Int(key, n))
+		}
+	}
+	add("reason", l.reason)
+	if l.event.Known() {
+		add("type", l.event.Type)
+	} else if status == 200 {
+		add("type", "other")
+	}
+	add("provider", slug(l.event.User.Provider))
+	for _, account := range l.result.Accounts {
+		add("account", account)
+	}
+	add("delivery", traceID(l.delivery))
+	count("transfers", l.result.Transfers)
+	count("revocations", l.result.Revocations)
+	count("guesses", l.result.Guesses)
+	count("asked", l.result.Asked)
+	add("waiting", l.result.Waiting)
+	if l.result.Crowded {
+		attrs = append(attrs, slog.Bool("crowded", true))
+	}
+	if err == nil {
+		err = l.later
+	}
+	if err != nil && (status >= 500 || status == 200) {
+		add("error", err.Error())
+		level = slog.LevelError
+	}
+	attrs = append(attrs, slog.Int64("ms", h.Now().Sub(start).Milliseconds()))
+	h.Log.LogAttrs(ctx, level, "webhook", attrs...)
+}
+
+// slug is a provider's name if it looks like one of Terra's, which are upper-case words. The set is open, and an event may hold anything.
+func slug(provider string) string {
+	if only(provider, 32, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") {
+		return provider
+	}
+	return "other"
+}
+
+// traceID is the id of a delivery. The header is not signed and may hold anything.
+func traceID(header string) string {
+	if only(header, 100, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:-_") {
+		return header
+	}
+	return "other"
+}
+
+// only reports whether s has at most limit bytes, all of them in set.
+func only(s string, limit int, set string) bool {
+	return len(s) <= limit && strings.Trim(s, set) == ""
+}
