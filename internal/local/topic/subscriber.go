@@ -35,7 +35,7 @@ type subscriber struct {
 	news   chan struct{} // holds a value when there may be something new to deliver
 }
 
-func newSubscriber(t *Topic, rawURL string) (*subscriber, error) {
+func newSubscriber(t *Topic, rawURL string, transport http.RoundTripper) (*subscriber, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("subscriber %q is not an http or https URL", rawURL)
@@ -47,12 +47,16 @@ func newSubscriber(t *Topic, rawURL string) (*subscriber, error) {
 		site:  u.Scheme + "://" + u.Host,
 		arn:   fmt.Sprintf("%s:%x", ARN, hash[:16]),
 		client: &http.Client{
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: connections},
+			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       attemptTimeout,
 		},
 		news: make(chan struct{}, 1),
 	}, nil
+}
+
+func newTransport() http.RoundTripper {
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: connections}
 }
 
 func (s *subscriber) wake() {
@@ -64,7 +68,7 @@ func (s *subscriber) wake() {
 
 // run delivers what is owed, and what comes to be owed, until stopping ends. The attempts under way then end with their own context.
 func (s *subscriber) run(stopping, attempts context.Context) {
-	for last := uint64(0); ; {
+	for last := uint64(0); stopping.Err() == nil; {
 		number, err := s.next(last)
 		if err != nil {
 			s.topic.options.Log.Error("the topic's file cannot be read: deliveries stop", "subscriber", s.site, "err", err)
@@ -73,10 +77,9 @@ func (s *subscriber) run(stopping, attempts context.Context) {
 		if number == 0 {
 			select {
 			case <-s.news:
-				continue
 			case <-stopping.Done():
-				return
 			}
+			continue
 		}
 		last = number
 
@@ -91,9 +94,6 @@ func (s *subscriber) run(stopping, attempts context.Context) {
 		select {
 		case <-tried:
 		case <-time.After(patience):
-		}
-		if stopping.Err() != nil {
-			return
 		}
 	}
 }
@@ -170,7 +170,7 @@ func (s *subscriber) post(ctx context.Context, n notification) error {
 		return errors.Unwrap(err) // what failed, without the *url.Error's text, which has the URL
 	}
 	defer response.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection can be used again
 	if response.StatusCode/100 != 2 {
 		return fmt.Errorf("the subscriber answered %d", response.StatusCode)
 	}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -57,7 +58,10 @@ const (
 
 // Open opens the topic in the file at path, which it makes if need be, and begins to deliver what is owed. A subscriber is owed what is
 // published from the first Open that names it, as with SNS. If a later one does not name it, it keeps what it was owed until one names it again.
-func Open(path string, o Options) (*Topic, error) {
+func Open(path string, o Options) (*Topic, error) { return open(path, o, newTransport) }
+
+// open is Open with a say in how subscribers are reached. Each has a transport of its own.
+func open(path string, o Options, transport func() http.RoundTripper) (*Topic, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -67,7 +71,7 @@ func Open(path string, o Options) (*Topic, error) {
 	t := &Topic{options: o}
 	var faults []error
 	for _, rawURL := range slices.Compact(slices.Sorted(slices.Values(o.Subscribers))) {
-		s, err := newSubscriber(t, rawURL)
+		s, err := newSubscriber(t, rawURL, transport())
 		t.subscribers, faults = append(t.subscribers, s), append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
