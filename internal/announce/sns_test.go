@@ -74,18 +74,20 @@ func TestStandardTopicHasNoGroups(t *testing.T) {
 }
 
 func TestFIFOTopicGroupsBySubject(t *testing.T) {
-	long, spaced := revoked(), revoked()
+	long, spaced, accented := revoked(), revoked(), revoked()
 	long.Account = "GARMIN/" + strings.Repeat("x", 122)
-	spaced.Account = "GARMIN/k7c1 é"
+	spaced.Account = "GARMIN/k7c1 1f2e"
+	accented.Account = "GARMIN/k7c1é"
 	for name, test := range map[string]struct {
 		announcement ownership.Announcement
 		group        string
 	}{
-		"account":             {transferred(), account},
-		"no account":          {reauthorized(), "4735eac4-31a2-47ef-8b11-51e98d84c680"},
-		"revoked":             {revoked(), account},
-		"129 characters":      {long, "dac4716acc43a0763d0115c0d8de6d3460aed00580e8dc9a5367d181ab039e46"},
-		"space and non-ASCII": {spaced, "a3e39e05b11a3322c0063011d6a5e06835a720a54d9bb0e543c5a9e22d705364"},
+		"account":        {transferred(), account},
+		"no account":     {reauthorized(), "4735eac4-31a2-47ef-8b11-51e98d84c680"},
+		"revoked":        {revoked(), account},
+		"129 characters": {long, "dac4716acc43a0763d0115c0d8de6d3460aed00580e8dc9a5367d181ab039e46"},
+		"space":          {spaced, "ce670a95d9fdfb5a928d1002a885edda49d1e415983be13a30a4932a5a4264a1"},
+		"not ASCII":      {accented, "25a7a7d102ee54612afd2ee6fb157b8143e09a97cddd543cd4ee54e6c4433417"},
 	} {
 		input := publish(t, topicARN+".fifo", test.announcement)
 		if got := aws.ToString(input.MessageGroupId); got != test.group {
