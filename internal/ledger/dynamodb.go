@@ -1,7 +1,422 @@
+// Package ledger keeps the rows of [ownership] in two DynamoDB tables. [CreateTables] shows their keys and their index.
+//
+// Every write is one conditional call that hands back the row as it then stands, whether it was applied or refused. So a reply that is lost
+// does no harm: the SDK sends the call again, and what comes back is the row with the first write in it.
 package ledger
 
-import "errors"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/handover-dev/handover/internal/ownership"
+)
 
 // ErrWrongAccountKey means that the accounts were keyed with another account key than the one in use. With the wrong key every account
 // looks new, and every change of its owner would be missed in silence: nothing may be recorded until the key is the right one again.
 var ErrWrongAccountKey = errors.New("the ledger's accounts were keyed with another account key")
+
+// DynamoDB implements [ownership.Ledger] and [ownership.Queue], and the listings of an operator's tool. It is safe for concurrent use.
+//
+// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, Said sorted,
+// no list rather than an empty one.
+type DynamoDB struct {
+	client      client
+	accounts    string
+	connections string
+}
+
+// client is what the ledger uses of [dynamodb.Client].
+type client interface {
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+	Scan(context.Context, *dynamodb.ScanInput, ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error)
+}
+
+// NewDynamoDB returns the ledger that is kept in the two named tables.
+func NewDynamoDB(client client, accountsTable, connectionsTable string) *DynamoDB {
+	return &DynamoDB{client: client, accounts: accountsTable, connections: connectionsTable}
+}
+
+// The expressions on a connection's row. Their values are called like the attributes they are for.
+const (
+	// Insert: no row has this key yet.
+	connectionAbsent = "attribute_not_exists(user_id)"
+
+	// Update: the row is still the one that these facts were joined to. A vanished row has no version, and the condition is false.
+	oldVersion = "version = :old"
+	// All facts are replaced. Said is not among them: what has been announced meanwhile stays.
+	setFacts = "SET provider = :provider, tenures = :tenures, suspects = :suspects, connected_at = :connected_at, certainty = :certainty, " +
+		"accounts = :accounts, replaces = :replaces, replaced_by = :replaced_by, closed_at = :closed_at, version = :version"
+	// New facts are a new reason to settle, so what was put off before counts no more. The attribute todo puts the row into the index.
+	updateToDo    = setFacts + ", todo = :todo, next_attempt = :next_attempt REMOVE attempts, waiting"
+	updateSettled = setFacts + " REMOVE todo, next_attempt, attempts, waiting"
+
+	// Finish: no fact has come that the settling has not seen.
+	sameVersion = "version = :version"
+	finish      = "REMOVE todo, next_attempt, attempts, waiting"
+
+	// Postpone: and nobody else has settled the row meanwhile, for this would bring it back into the index.
+	sameVersionToDo = "version = :version AND attribute_exists(todo)"
+	postpone        = "SET next_attempt = :next_attempt, attempts = :attempts, waiting = :waiting"
+
+	// Said is a DynamoDB set, because ADD to a set needs no knowledge of what is in it. There is no empty set, so it is added only if something is said.
+	andSay = " ADD said :said"
+	// ToDo: the rows of one shard of the index that are due.
+	dueInShard = "todo = :shard AND next_attempt <= :due"
+)
+
+// The expressions on an account's row. User ids and mark names come from outside: they get into a call only as the meaning of a
+// placeholder.
+const (
+	// Claim: the first one of this connection, or newer facts than the ones stored. The row is made if there is none.
+	setClaim   = "SET #claim = :claim"
+	claimNewer = "attribute_not_exists(#claim) OR #claim.v < :v"
+
+	// Mark: the claim that it is about has not been dropped. So a mark never outlives its claim.
+	setMark    = "SET #mark = :mark"
+	claimThere = "attribute_exists(#claim)"
+
+	// Drop: the claim is still the one that was judged.
+	dropClaim = "REMOVE #claim, #mark1, #mark2"
+	claimSame = "#claim.v = :v"
+
+	// CheckKey: no fingerprint has been stored.
+	accountAbsent = "attribute_not_exists(account)"
+)
+
+const (
+	// index is the sparse index of the connections table that lists the rows with a work mark: the attribute todo is its partition key, and only
+	// rows with a work mark have it.
+	index = "todo"
+	// shards is the number of partitions of the index, so that a wave of new work does not meet the limit of one partition, which would
+	// throttle the table itself.
+	shards = 8
+	// keyItem is the item of the accounts table that holds the account key's fingerprint. No account is called so: all have a "/".
+	keyItem = "#key"
+)
+
+// Insert implements [ownership.Ledger].
+func (d *DynamoDB) Insert(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
+	row := connectionItem(c)
+	_, err := d.client.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName:                           &d.connections,
+		Item:                                row,
+		ConditionExpression:                 aws.String(connectionAbsent),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	stored, refused := refusedBy(err)
+	switch {
+	case refused:
+		row = stored
+	case err != nil:
+		return ownership.Connection{}, false, fmt.Errorf("inserting connection: putting item: %w", err)
+	}
+	c, err = connection(c.UserID, row)
+	return c, err == nil && !refused, err
+}
+
+// Update implements [ownership.Ledger].
+func (d *DynamoDB) Update(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
+	values := item{":old": number(c.Version - 1)}
+	for name, value := range facts(c) {
+		values[":"+name] = value
+	}
+	expression := updateSettled
+	if c.ToDo {
+		expression = updateToDo
+	}
+	return d.write(ctx, "updating", c.UserID, expression, oldVersion, values)
+}
+
+// Finish implements [ownership.Ledger].
+func (d *DynamoDB) Finish(ctx context.Context, c ownership.Connection, said []string) (ownership.Connection, bool, error) {
+	values := item{":version": number(c.Version)}
+	expression := finish
+	if len(said) > 0 {
+		expression, values[":said"] = finish+andSay, set(said)
+	}
+	return d.write(ctx, "finishing", c.UserID, expression, sameVersion, values)
+}
+
+// Postpone implements [ownership.Ledger].
+func (d *DynamoDB) Postpone(ctx context.Context, c ownership.Connection, said []string) (ownership.Connection, bool, error) {
+	values := item{
+		":version":      number(c.Version),
+		":next_attempt": milliseconds(c.NextAttempt),
+		":attempts":     number(int64(c.Attempts)),
+		":waiting":      text(c.Waiting),
+	}
+	expression := postpone
+	if len(said) > 0 {
+		expression, values[":said"] = postpone+andSay, set(said)
+	}
+	return d.write(ctx, "postponing", c.UserID, expression, sameVersionToDo, values)
+}
+
+// write changes a connection's row if the condition holds. Refused or not, it returns the row as it then stands; of a vanished row that is
+// nothing, or on some engines the bare key, and reads as a connection without facts.
+func (d *DynamoDB) write(ctx context.Context, doing, userID, expression, condition string, values item) (ownership.Connection, bool, error) {
+	row, applied, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 &d.connections,
+		Key:                       item{"user_id": text(userID)},
+		UpdateExpression:          &expression,
+		ConditionExpression:       &condition,
+		ExpressionAttributeValues: values,
+	})
+	if err != nil {
+		return ownership.Connection{}, false, fmt.Errorf("%s connection: %w", doing, err)
+	}
+	c, err := connection(userID, row)
+	return c, err == nil && applied, err
+}
+
+// updateItem returns the whole item as it stands after the call, and whether the call's condition held.
+func (d *DynamoDB) updateItem(ctx context.Context, call *dynamodb.UpdateItemInput) (row item, applied bool, err error) {
+	call.ReturnValues = types.ReturnValueAllNew
+	call.ReturnValuesOnConditionCheckFailure = types.ReturnValuesOnConditionCheckFailureAllOld
+	updated, err := d.client.UpdateItem(ctx, call)
+	if stored, refused := refusedBy(err); refused {
+		return stored, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("updating item: %w", err)
+	}
+	return updated.Attributes, true, nil
+}
+
+// refusedBy reports whether err says that a condition did not hold, and returns the item that it was held against.
+func refusedBy(err error) (stored item, refused bool) {
+	var failed *types.ConditionalCheckFailedException
+	if errors.As(err, &failed) {
+		return failed.Item, true
+	}
+	return nil, false
+}
+
+// Connection implements [ownership.Ledger].
+func (d *DynamoDB) Connection(ctx context.Context, userID string) (ownership.Connection, bool, error) {
+	return d.read(ctx, userID, true)
+}
+
+// Peek is Connection without its consistency: it may miss the latest writes, at half the price.
+func (d *DynamoDB) Peek(ctx context.Context, userID string) (ownership.Connection, bool, error) {
+	return d.read(ctx, userID, false)
+}
+
+func (d *DynamoDB) read(ctx context.Context, userID string, consistent bool) (ownership.Connection, bool, error) {
+	got, err := d.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName:      &d.connections,
+		Key:            item{"user_id": text(userID)},
+		ConsistentRead: &consistent,
+	})
+	if err != nil {
+		return ownership.Connection{}, false, fmt.Errorf("reading connection: getting item: %w", err)
+	}
+	c, err := connection(userID, got.Item)
+	return c, err == nil && got.Item != nil, err
+}
+
+// Claim implements [ownership.Ledger].
+func (d *DynamoDB) Claim(ctx context.Context, account string, claim ownership.Claim) (ownership.Account, error) {
+	row, _, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 &d.accounts,
+		Key:                       item{"account": text(account)},
+		UpdateExpression:          aws.String(setClaim),
+		ConditionExpression:       aws.String(claimNewer),
+		ExpressionAttributeNames:  map[string]string{"#claim": claimName(claim.UserID)},
+		ExpressionAttributeValues: item{":claim": claimValue(claim), ":v": number(claim.Version)},
+	})
+	if err != nil {
+		return ownership.Account{}, fmt.Errorf("claiming account %s: %w", account, err)
+	}
+	return accountRow(account, row)
+}
+
+// Mark implements [ownership.Ledger].
+func (d *DynamoDB) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
+	row, _, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 &d.accounts,
+		Key:                       item{"account": text(account)},
+		UpdateExpression:          aws.String(setMark),
+		ConditionExpression:       aws.String(claimThere),
+		ExpressionAttributeNames:  map[string]string{"#claim": claimName(mark.User), "#mark": markName(mark.Name)},
+		ExpressionAttributeValues: item{":mark": markValue(mark)},
+	})
+	if err != nil {
+		return ownership.Account{}, fmt.Errorf("marking account %s: %w", account, err)
+	}
+	return accountRow(account, row)
+}
+
+// Drop implements [ownership.Ledger].
+func (d *DynamoDB) Drop(ctx context.Context, account string, claim ownership.Claim, marks []string) error {
+	// A placeholder must mean something and no two may mean the same: one without a mark means an attribute that no row has.
+	names := map[string]string{"#claim": claimName(claim.UserID), "#mark1": "none:1", "#mark2": "none:2"}
+	for i, mark := range marks {
+		names["#mark"+strconv.Itoa(i+1)] = markName(mark)
+	}
+	_, _, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName:                 &d.accounts,
+		Key:                       item{"account": text(account)},
+		UpdateExpression:          aws.String(dropClaim),
+		ConditionExpression:       aws.String(claimSame),
+		ExpressionAttributeNames:  names,
+		ExpressionAttributeValues: item{":v": number(claim.Version)},
+	})
+	if err != nil {
+		return fmt.Errorf("dropping a claim of account %s: %w", account, err)
+	}
+	return nil
+}
+
+// ToDo implements [ownership.Queue]. It asks all shards of the index at once, each for as many rows as are wanted in all.
+func (d *DynamoDB) ToDo(ctx context.Context, due time.Time, limit int) ([]string, error) {
+	var wait sync.WaitGroup
+	var found [shards][]item
+	var errs [shards]error
+	for i := range shards {
+		wait.Go(func() {
+			page, err := d.client.Query(ctx, &dynamodb.QueryInput{
+				TableName:                 &d.connections,
+				IndexName:                 aws.String(index),
+				KeyConditionExpression:    aws.String(dueInShard),
+				ExpressionAttributeValues: item{":shard": text(strconv.Itoa(i)), ":due": milliseconds(due)},
+				Limit:                     aws.Int32(int32(limit)),
+			})
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			found[i] = page.Items
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("listing what is to do: querying: %w", err)
+	}
+
+	type entry struct {
+		userID string
+		next   int64
+	}
+	var entries []entry
+	for _, key := range slices.Concat(found[:]...) {
+		r := reader{item: key}
+		entries = append(entries, entry{r.text("user_id"), r.number("next_attempt")})
+		if r.err != nil {
+			return nil, fmt.Errorf("listing what is to do: %w", r.err)
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.next, b.next) })
+	userIDs := make([]string, min(limit, len(entries)))
+	for i := range userIDs {
+		userIDs[i] = entries[i].userID
+	}
+	return userIDs, nil
+}
+
+// shard is the partition of the index that a connection belongs to while it has a work mark. It never changes: a row that moved would be
+// listed twice.
+func shard(userID string) string {
+	h := fnv.New32a()
+	h.Write([]byte(userID))
+	return strconv.Itoa(int(h.Sum32() % shards))
+}
+
+// Accounts lists all account rows in any order, each as it stands when it is come to. An error ends the list.
+func (d *DynamoDB) Accounts(ctx context.Context) iter.Seq2[ownership.Account, error] {
+	return func(yield func(ownership.Account, error) bool) {
+		for row, err := range d.scan(ctx, d.accounts) {
+			r := reader{item: row, err: err}
+			key := r.text("account")
+			if key == keyItem {
+				continue
+			}
+			account, err := accountRow(key, row)
+			if !yield(account, errors.Join(r.err, err)) {
+				return
+			}
+		}
+	}
+}
+
+// Connections lists all connection rows in any order, each as it stands when it is come to. An error ends the list.
+func (d *DynamoDB) Connections(ctx context.Context) iter.Seq2[ownership.Connection, error] {
+	return func(yield func(ownership.Connection, error) bool) {
+		for row, err := range d.scan(ctx, d.connections) {
+			r := reader{item: row, err: err}
+			c, err := connection(r.text("user_id"), row)
+			if !yield(c, errors.Join(r.err, err)) {
+				return
+			}
+		}
+	}
+}
+
+func (d *DynamoDB) scan(ctx context.Context, table string) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		pages := dynamodb.NewScanPaginator(d.client, &dynamodb.ScanInput{TableName: &table})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				yield(nil, fmt.Errorf("scanning table %s: %w", table, err))
+				return
+			}
+			for _, row := range page.Items {
+				if !yield(row, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// CheckKey remembers, beside the accounts and for ever, the first fingerprint of an account key that it is given, and is [ErrWrongAccountKey]
+// for any other.
+func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {
+	got, err := d.client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName:      &d.accounts,
+		Key:            item{"account": text(keyItem)},
+		ConsistentRead: aws.Bool(true),
+	})
+	if err != nil {
+		return fmt.Errorf("checking the account key: getting item: %w", err)
+	}
+	row := got.Item
+	if row == nil {
+		row = item{"account": text(keyItem), "fingerprint": text(fingerprint)}
+		_, err := d.client.PutItem(ctx, &dynamodb.PutItemInput{
+			TableName:                           &d.accounts,
+			Item:                                row,
+			ConditionExpression:                 aws.String(accountAbsent),
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		})
+		if stored, refused := refusedBy(err); refused { // somebody was first, or a lost reply was ours
+			row = stored
+		} else if err != nil {
+			return fmt.Errorf("checking the account key: putting item: %w", err)
+		}
+	}
+	r := reader{item: row}
+	switch stored := r.text("fingerprint"); {
+	case r.err != nil:
+		return fmt.Errorf("checking the account key: %w", r.err)
+	case stored != fingerprint:
+		return ErrWrongAccountKey
+	}
+	return nil
+}
