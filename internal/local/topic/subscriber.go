@@ -71,7 +71,7 @@ func (s *subscriber) run(stopping, attempts context.Context) {
 	for last := uint64(0); stopping.Err() == nil; {
 		number, err := s.next(last)
 		if err != nil {
-			s.topic.options.Log.Error("the topic's file cannot be read: deliveries stop", "subscriber", s.site, "err", err)
+			s.topic.options.Log.Error("the topic's file cannot be read: deliveries stop", "subscriber", s.site, "error", err)
 			return
 		}
 		if number == 0 {
@@ -112,7 +112,7 @@ func (s *subscriber) next(last uint64) (number uint64, err error) {
 // retry attempts a delivery that has failed with err until it succeeds or stopping ends.
 func (s *subscriber) retry(stopping, attempts context.Context, number uint64, err error) {
 	log := s.topic.options.Log.With("subscriber", s.site, "message", number)
-	log.Warn("a delivery failed and is tried again until it succeeds", "err", err)
+	log.Warn("a delivery failed and is tried again until it succeeds", "error", err)
 	pause := firstPause
 	for n := 2; ; n++ {
 		select {

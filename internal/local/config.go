@@ -1,0 +1,135 @@
+package local
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config is what the local program is told: by a flag, or by HANDOVER_ and the flag's name in upper case with underscores.
+type Config struct {
+	Listen           string
+	Data             string   // the folder of the embedded ledger, the announcements and the account key
+	SigningSecrets   []string // Terra's; default Secret
+	TerraAPI         string   // base URL of Terra's REST API; "" is the built-in simulated Terra
+	TerraDevID       string
+	TerraAPIKey      string
+	Subscribers      []string // URLs to which each announcement is delivered
+	SweepEvery       time.Duration
+	NoSimulator      bool   // no simulated Terra, and so no story
+	DynamoDBEndpoint string // "": the embedded ledger
+	SNSEndpoint      string // "": the local topic alone
+}
+
+// Secret signs the webhooks of the local program, and the events in events/, if no other is given. Everybody can read it here: it protects nothing.
+const Secret = "handover-local-secret"
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// ParseConfig reads the arguments after "serve", and the environment for flags that are not among them. Its error names every fault and what should stand there;
+// it is flag.ErrHelp if help was asked for, which then has been written to usage.
+func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Config, error) {
+	var c Config
+	var secrets, subscribers list
+	f := flag.NewFlagSet("handover serve", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	f.StringVar(&c.Data, "data", ".handover", "`folder` of the embedded ledger")
+	f.Var(&secrets, "signing-secret", "Terra's signing `secret`; may be given several times (default \""+Secret+"\")")
+	f.StringVar(&c.TerraAPI, "terra-api", "", "base `URL` of Terra's REST API (default: the built-in simulated Terra)")
+	f.StringVar(&c.TerraDevID, "terra-dev-id", "", "Terra's dev-id")
+	f.StringVar(&c.TerraAPIKey, "terra-api-key", "", "Terra's x-api-key")
+	f.Var(&subscribers, "subscriber", "`URL` to which each announcement is posted as SNS does; may be given several times")
+	f.DurationVar(&c.SweepEvery, "sweep-every", 2*time.Second, "how often what is unsettled is tried again")
+	f.BoolVar(&c.NoSimulator, "no-simulator", false, "play no story, and start no simulated Terra")
+	f.StringVar(&c.DynamoDBEndpoint, "dynamodb-endpoint", "", "`URL` of a DynamoDB to use instead of the embedded ledger")
+	f.StringVar(&c.SNSEndpoint, "sns-endpoint", "", "`URL` of an SNS to publish to as well")
+
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(usage, "Usage: handover serve [flags]\n\nEach flag can also be set as HANDOVER_<FLAG>, such as HANDOVER_TERRA_API (values that may repeat, with commas between).\n\n")
+		f.SetOutput(usage)
+		f.PrintDefaults()
+		return Config{}, flag.ErrHelp
+	} else if err != nil {
+		return Config{}, err
+	}
+	if f.NArg() > 0 {
+		return Config{}, fmt.Errorf("serve takes no argument %q", f.Arg(0))
+	}
+
+	given := map[string]bool{}
+	f.Visit(func(g *flag.Flag) { given[g.Name] = true })
+	var faults []error
+	f.VisitAll(func(g *flag.Flag) {
+		name := "HANDOVER_" + strings.ToUpper(strings.ReplaceAll(g.Name, "-", "_"))
+		value := getenv(name)
+		if value == "" || given[g.Name] {
+			return
+		}
+		values := []string{value}
+		if _, repeats := g.Value.(*list); repeats {
+			values = strings.Split(value, ",")
+		}
+		for _, v := range values {
+			if err := f.Set(g.Name, v); err != nil {
+				faults = append(faults, fmt.Errorf("%s is %q: it should be %s", name, v, kind(g)))
+			}
+		}
+	})
+	c.SigningSecrets, c.Subscribers = secrets, subscribers
+	return c, errors.Join(append(faults, c.check())...)
+}
+
+// kind says what a flag's value should be.
+func kind(f *flag.Flag) string {
+	switch f.Name {
+	case "sweep-every":
+		return "a duration such as 2s"
+	case "no-simulator":
+		return "true or false"
+	}
+	return f.Usage
+}
+
+func (c *Config) check() error {
+	var faults []error
+	fault := func(name, value, should string) {
+		faults = append(faults, fmt.Errorf("-%s is %q: it should be %s", name, value, should))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		fault("listen", c.Listen, "host:port, such as 127.0.0.1:8080")
+	}
+	if c.Data == "" {
+		fault("data", c.Data, "a folder")
+	}
+	for _, secret := range c.SigningSecrets {
+		if secret == "" {
+			fault("signing-secret", "", "Terra's signing secret, not empty")
+		}
+	}
+	if len(c.SigningSecrets) == 0 {
+		c.SigningSecrets = []string{Secret}
+	}
+	if c.SweepEvery <= 0 {
+		fault("sweep-every", c.SweepEvery.String(), "a positive duration such as 2s")
+	}
+	urls := map[string][]string{"terra-api": {c.TerraAPI}, "dynamodb-endpoint": {c.DynamoDBEndpoint}, "sns-endpoint": {c.SNSEndpoint}, "subscriber": c.Subscribers}
+	for _, name := range []string{"terra-api", "dynamodb-endpoint", "sns-endpoint", "subscriber"} {
+		for _, value := range urls[name] {
+			if u, err := url.Parse(value); (value != "" || name == "subscriber") && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+				fault(name, value, "an http or https URL")
+			}
+		}
+	}
+	c.TerraAPI = strings.TrimRight(c.TerraAPI, "/")
+	return errors.Join(faults...)
+}

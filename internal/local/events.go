@@ -1,0 +1,76 @@
+package local
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/handover-dev/handover/internal/local/simulator"
+	"github.com/handover-dev/handover/internal/terra"
+)
+
+// eventsSignedAt is when the events in events/ were signed: long ago, and the same each time they are made. They are for a function whose
+// REPLAY_WINDOW reaches back to it, as the one in .sam-local.json does on any date.
+func eventsSignedAt() time.Time { return time.Date(2024, 10, 7, 3, 46, 0, 0, time.UTC) }
+
+// WriteEvents writes a file into folder for each type of event, as API Gateway passes it to the function, signed with [Secret].
+func WriteEvents(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	write := func(name string, body []byte, contentType string) error {
+		event, err := signedEvent(body, contentType)
+		if err != nil {
+			return fmt.Errorf("making %s: %w", name, err)
+		}
+		return os.WriteFile(filepath.Join(folder, name+".json"), event, 0o644)
+	}
+	for _, kind := range simulator.Types() {
+		if err := write(kind, simulator.Newer.Example(kind), "application/json"); err != nil {
+			return err
+		}
+	}
+	for _, more := range []struct {
+		name, contentType string
+		body              []byte
+	}{
+		{"auth-legacy", "application/json", simulator.Legacy.Example("auth")},
+		{"auth-error-legacy", "application/json", simulator.Legacy.Example("auth_cancelled")},
+		{"deauth-legacy", "application/json", simulator.Legacy.Example("deauth")},
+		{"user_reauth-legacy", "application/json", simulator.Legacy.Example("user_reauth")},
+		{"activity-base64", "application/octet-stream", simulator.Newer.Example("activity")},
+		{"unknown_type", "application/json", []byte(`{"type":"something_new","status":"success","version":"2022-03-16"}`)},
+	} {
+		if err := write(more.name, more.body, more.contentType); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signedEvent is the event of a webhook with this body, indented.
+func signedEvent(body []byte, contentType string) ([]byte, error) {
+	r, err := http.NewRequest(http.MethodPost, "https://example.execute-api.us-east-1.amazonaws.com/webhook", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	signature := terra.Sign(Secret, eventsSignedAt(), body)
+	r.RemoteAddr = "127.0.0.1:443"
+	r.Header.Set("Content-Type", contentType)
+	r.Header.Set("X-Terra-Signature", signature)
+	r.Header.Set("Terra-Signature", signature)
+	r.Header.Set("X-Terra-Trace-Id", "5f0c3c1e-8a52-4c55-9d5b-0f5a7c1f7d11")
+	event, err := Event(r, body, eventsSignedAt())
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, event, "", "  "); err != nil {
+		return nil, err
+	}
+	return append(b.Bytes(), '\n'), nil
+}

@@ -1,0 +1,167 @@
+package local
+
+import (
+	_ "embed"
+	"encoding/json"
+	"html/template"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// routes are the paths of the local program.
+func (p *program) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/webhook", NewGateway(p.webhook))
+	mux.HandleFunc("GET /{$}", p.page)
+	mux.HandleFunc("GET /api/announcements", p.listed(func(*http.Request) (any, error) { return p.topic.List() }))
+	mux.HandleFunc("GET /api/accounts", p.listed(p.accounts))
+	mux.HandleFunc("GET /api/connections", p.listed(p.connections))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /certificate.pem", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		_, _ = w.Write(p.topic.Certificate())
+	})
+	if p.terra != nil {
+		mux.Handle("/terra/", http.StripPrefix("/terra", p.terra.API()))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { gatewayError(w, http.StatusNotFound) })
+	return mux
+}
+
+// listed answers with a list as JSON.
+func (p *program) listed(list func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found, err := list(r)
+		if err != nil {
+			p.log.LogAttrs(r.Context(), slog.LevelError, "listing", slog.String("error", err.Error()))
+			gatewayError(w, http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(found)
+	}
+}
+
+// account is one row of GET /api/accounts.
+type account struct {
+	Account  string `json:"account"`
+	Provider string `json:"provider"`
+	Owner    owner  `json:"owner"`
+}
+
+type owner struct {
+	UserID      string     `json:"user_id"`
+	ReferenceID string     `json:"reference_id"`
+	ConnectedAt *time.Time `json:"connected_at"`
+}
+
+func (p *program) accounts(r *http.Request) (any, error) {
+	list := []account{}
+	for row, err := range p.ledger.Accounts(r.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		if o, ok := row.Owner(); ok {
+			provider, _, _ := strings.Cut(row.Key, "/")
+			list = append(list, account{row.Key, provider, owner{o.UserID, o.ReferenceID, orNull(o.ConnectedAt)}})
+		}
+	}
+	slices.SortFunc(list, func(a, b account) int { return strings.Compare(a.Account, b.Account) })
+	return list, nil
+}
+
+// connection is one row of GET /api/connections.
+type connection struct {
+	UserID      string              `json:"user_id"`
+	ReferenceID string              `json:"reference_id"`
+	Tenures     []string            `json:"tenures"`
+	Provider    string              `json:"provider"`
+	ConnectedAt *time.Time          `json:"connected_at"`
+	Certainty   ownership.Certainty `json:"certainty"`
+	Accounts    []string            `json:"accounts"`
+	ClosedAt    *time.Time          `json:"closed_at"`
+	State       string              `json:"state"` // "settled" or "unsettled"
+	Waiting     string              `json:"waiting,omitempty"`
+	NextAttempt *time.Time          `json:"next_attempt,omitempty"`
+	Attempts    int                 `json:"attempts,omitempty"`
+}
+
+// connections lists all connections, or with ?state=unsettled or ?state=settled those.
+func (p *program) connections(r *http.Request) (any, error) {
+	state := r.URL.Query().Get("state")
+	list := []connection{}
+	for row, err := range p.ledger.Connections(r.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		c := connection{
+			UserID: row.UserID, ReferenceID: row.Reference(), Tenures: slices.Concat([]string{}, row.Tenures), Provider: row.Provider,
+			ConnectedAt: orNull(row.ConnectedAt), Certainty: row.Certainty, Accounts: slices.Concat([]string{}, row.Accounts), ClosedAt: orNull(row.ClosedAt), State: "settled",
+		}
+		if row.ToDo {
+			c.State, c.Waiting, c.NextAttempt, c.Attempts = "unsettled", row.Waiting, orNull(row.NextAttempt), row.Attempts
+		}
+		if state == "" || state == c.State {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b connection) int { return strings.Compare(a.UserID, b.UserID) })
+	return list, nil
+}
+
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+//go:embed page.html
+var pageText string
+
+// page is the first page: what was announced, who owns what, and what is unsettled.
+func (p *program) page(w http.ResponseWriter, r *http.Request) {
+	announcements, err := p.topic.List()
+	if err != nil {
+		gatewayError(w, http.StatusInternalServerError)
+		return
+	}
+	accounts, err := p.accounts(r)
+	if err != nil {
+		gatewayError(w, http.StatusInternalServerError)
+		return
+	}
+	waiting := map[string]int{}
+	for row, err := range p.ledger.Connections(r.Context()) {
+		if err != nil {
+			gatewayError(w, http.StatusInternalServerError)
+			return
+		}
+		if row.ToDo {
+			waiting[row.Waiting]++
+		}
+	}
+	page, err := template.New("page").Parse(pageText)
+	if err != nil {
+		gatewayError(w, http.StatusInternalServerError)
+		return
+	}
+	slices.Reverse(announcements)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	texts := make([]string, len(announcements))
+	for i, a := range announcements {
+		texts[i] = indented(a)
+	}
+	_ = page.Execute(w, map[string]any{
+		"URL": p.url, "Announcements": texts, "Accounts": accounts, "Waiting": waiting, "Reasons": slices.Sorted(maps.Keys(waiting)),
+	})
+}

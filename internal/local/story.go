@@ -1,0 +1,98 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/handover-dev/handover/internal/local/simulator"
+	"github.com/handover-dev/handover/internal/terra"
+)
+
+// simulate starts a Terra of our own. Its webhooks go to this program's own URL.
+func (p *program) simulate() *simulator.Terra {
+	return simulator.New(simulator.Config{
+		Secret:     p.config.SigningSecrets[0],
+		WebhookURL: p.url + "/webhook",
+		DevID:      simulatedDevID,
+		APIKey:     simulatedAPIKey,
+		Seed:       uint64(time.Now().UnixNano()),
+		Habits: simulator.Habits{
+			Generation: simulator.KeepBoth, CreatedAtInWebhooks: true, CreatedAtInAnswers: true, AccountInWebhooks: true, AccountInAnswers: true,
+		},
+	})
+}
+
+// welcome says where everything is.
+func (p *program) welcome() {
+	fmt.Fprintf(p.out, "Handover runs. Ctrl-C ends it.\n\n  Terra's webhooks go to   %s/webhook\n  the page                 %s/\n  announcements as JSON    %s/api/announcements\n\n", p.url, p.url, p.url)
+}
+
+// tell plays the first story: two users connect, and one of them connects the other's wearable. Everybody in it is invented.
+func (p *program) tell(ctx context.Context) error {
+	fmt.Fprintf(p.out, "A story, told by a simulated Terra through the handler that runs on Lambda:\n\n")
+	watch := fmt.Sprintf("garmin-%d", time.Now().UnixNano())
+	steps := []struct {
+		sentence           string
+		provider, account  string
+		reference, outcome string
+	}{
+		{"alice connects her Garmin watch.", "GARMIN", watch, "alice", "The account is alice's now. Nobody had it before: nothing to announce."},
+		{"bob connects his Fitbit.", "FITBIT", "fitbit-" + watch, "bob", "Another account: nothing to announce."},
+		{"bob connects alice's Garmin watch. Terra keeps both connections alive, and tells nobody.", "GARMIN", watch, "bob", "The watch has passed from alice to bob. Handover announces it:"},
+	}
+	before, err := p.topic.List()
+	if err != nil {
+		return err
+	}
+	for i, step := range steps {
+		fmt.Fprintf(p.out, "%d. %s\n", i+1, step.sentence)
+		p.terra.Connect(step.provider, step.account, step.reference)
+		if err := p.terra.Deliver(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.out, "   %s\n\n", step.outcome)
+	}
+	after, err := p.topic.List()
+	if err != nil {
+		return err
+	}
+	for _, announcement := range after[len(before):] {
+		fmt.Fprintf(p.out, "%s\n\n", indented(announcement))
+	}
+	if len(after) == len(before) {
+		return fmt.Errorf("nothing was announced: see the log above")
+	}
+	fmt.Fprintf(p.out, "Your backend would now revoke alice's connection. Do it again: carol connects the same watch.\n\n%s\n\nWaiting for your own webhooks.\n\n", p.again(watch))
+	return nil
+}
+
+// again is a command line that sends one more webhook of the story, signed and ready to paste.
+func (p *program) again(watch string) string {
+	now := time.Now()
+	body := simulator.Legacy.Athlete(simulator.User{
+		UserID:      fmt.Sprintf("c0ffee00-0000-4000-8000-%012x", now.UnixNano()&0xffffffffffff),
+		Provider:    "GARMIN",
+		ReferenceID: "carol",
+		CreatedAt:   now.Add(time.Second),
+	}, watch)
+	return Curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
+}
+
+// Curl is a command line that posts a signed webhook.
+func Curl(url, signature string, body []byte) string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	return fmt.Sprintf("curl -i %s -H 'Content-Type: application/json' -H %s --data-binary %s", url, quote("X-Terra-Signature: "+signature), quote(string(body)))
+}
+
+// indented is JSON for people.
+func indented(raw []byte) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "   ", "  "); err != nil {
+		return string(raw)
+	}
+	return "   " + b.String()
+}
