@@ -1,0 +1,105 @@
+package template_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// Mutations: each breaks one promise as a hurried edit would. Most pass every linter.
+var mutations = []struct {
+	promise, what string
+	old, new      string // the first old after the line "in:" becomes new
+	in            string
+}{
+	{"kept", "the key goes with the stack", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "EncryptionKey"},
+	{"kept", "a replaced table is deleted", "UpdateReplacePolicy: Retain", "UpdateReplacePolicy: Delete", "AccountsTable"},
+	{"kept", "a table gets another logical id", "ConnectionsTable:", "ConnectionTable:", "ConnectionsTable"},
+	{"kept", "a table gets a name", "BillingMode", "TableName: accounts\n      BillingMode", "AccountsTable"},
+	{"tables", "a table gets another key", "AttributeName: account,", "AttributeName: id,", "AccountsTable"},
+	{"tables", "no point-in-time recovery", "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false", "ConnectionsTable"},
+	{"tables", "no deletion protection", "DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "AccountsTable"},
+	{"tables", "the index copies whole rows", "KEYS_ONLY", "ALL", "ConnectionsTable"},
+	{"secrets", "a known signing secret", `{"signing_secrets":[]}`, `{"signing_secrets":["change-me"]}`, "TerraSecret"},
+	{"secrets", "a shorter account key", "PasswordLength: 64", "PasswordLength: 32", "AccountKeySecret"},
+	{"secrets", "letters that are no digits", "ghijkl", "hijkl", "AccountKeySecret"},
+	{"encrypted", "a topic in the clear", "KmsMasterKeyId", "DisplayName", "TransfersTopic"},
+	{"encrypted", "logs in the clear", "KmsKeyId: !If [OwnKey, !GetAtt EncryptionKey.Arn, !Ref KeyArn]", "LogGroupClass: STANDARD", "SweepLogs"},
+	{"encrypted", "AWS's key instead of the one", "!If [OwnKey, !GetAtt EncryptionKey.Arn, !Ref KeyArn]", "alias/aws/dynamodb", "AccountsTable"},
+	{"encrypted", "the key does not rotate", "EnableKeyRotation: true", "EnableKeyRotation: false", "EncryptionKey"},
+	{"key policy", "alarms cannot use the key", "cloudwatch.amazonaws.com", "events.amazonaws.com", "EncryptionKey"},
+	{"key policy", "a log group elsewhere", "/aws/lambda/${AWS::StackName}/sweep", "/aws/lambda/${AWS::StackName}-sweep", "SweepLogs"},
+	{"least privilege", "one action for all", "dynamodb:UpdateItem\n", "dynamodb:*\n", "SettlePolicy"},
+	{"least privilege", "all topics", "Resource: !Ref TransfersTopic", "Resource: '*'", "SettlePolicy"},
+	{"least privilege", "a statement is lost", "secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret", "SettlePolicy"},
+	{"least privilege", "accounts can be read", "'#key'", "'*'", "SettlePolicy"},
+	{"least privilege", "the key for everything", "Condition: { StringEquals: { 'kms:ViaService'", "Conditio: { StringEquals: { 'kms:ViaService'", "SettlePolicy"},
+	{"least privilege", "AWS's wide policy", "!Ref SettlePolicy", "arn:aws:iam::aws:policy/AmazonDynamoDBFullAccess", "WebhookRole"},
+	{"least privilege", "any account's scheduler", "'aws:SourceAccount'", "'aws:PrincipalAccount'", "ScheduleRole"},
+	{"least privilege", "the sweep cannot report", "'sqs.${AWS", "'sns.${AWS", "SweepPolicy"},
+	{"topics", "a FIFO topic without its ending", "-transfers.fifo", "-transfers", "TransfersTopic"},
+	{"topics", "every alarm silenced", "cloudwatch.amazonaws.com", "events.amazonaws.com", "AlarmsTopicPolicy"},
+	{"topics", "no TLS", "'false'", "'true'", "TransfersTopicPolicy"},
+	{"topics", "the old signature", "SignatureVersion: '2'", "SignatureVersion: '1'", "TransfersTopic"},
+	{"way in", "every method", "Method: POST", "Method: ANY", "WebhookFunction"},
+	{"way in", "the log tells who called", "$context.routeKey", "$context.identity.sourceIp", "WebhookApi"},
+	{"way in", "the log is not JSON", `"$context.integration.latency"`, `$context.integration.latency`, "WebhookApi"},
+	{"way in", "no throttling", "ThrottlingRateLimit", "ThrottlingRate", "WebhookApi"},
+	{"functions", "a shared role", "WebhookRole.Arn", "SweepRole.Arn", "WebhookFunction"},
+	{"functions", "logs for ever", "RetentionInDays: !Ref LogRetentionDays", "LogGroupClass: STANDARD", "WebhookLogs"},
+	{"functions", "a suppression without a reason", "It is called synchronously, so nothing ever reaches a dead-letter queue. Terra retries for 24 hours.", "later", "WebhookFunction"},
+	{"sweep", "two stacks collide", "ScheduleExpression", "Name: sweep\n      ScheduleExpression", "SweepSchedule"},
+	{"sweep", "no dead-letter queue", "DeadLetterConfig", "DeadLetter", "SweepSchedule"},
+	{"sweep", "the sweep past its alias", "!Ref SweepFunction.Alias", "!GetAtt SweepFunction.Arn", "SweepSchedule"},
+	{"environment", "a variable is renamed", "TERRA_API_URL", "TERRA_API", ""},
+	{"environment", "a default that the code refuses", "Default: 26h", "Default: 26", "ReplayWindow"},
+	{"versions", "a parameter that never arrives", "${ReplayWindow} ", "", "WebhookFunction"},
+	{"versions", "the topic's type never arrives", "${TransfersTopicType} ", "", "SweepFunction"},
+	{"versions", "a version of nothing", "${KeyArn}", "${KeyArn} ${WebhookConcurrency}", "WebhookFunction"},
+	{"versions", "too long a description", "MaxLength: 64", "MaxLength: 128", "TerraApiUrl"},
+	{"alarms", "a metric of REST APIs", "MetricName: 5xx", "MetricName: 5XXError", "WebhookFailingAlarm"},
+	{"alarms", "a topic's ARN for its name", "!GetAtt TransfersTopic.TopicName", "!Ref TransfersTopic", "NotDeliveredAlarm"},
+	{"alarms", "a queue's URL for its name", "!GetAtt SweepDeadLetters.QueueName", "!Ref SweepDeadLetters", "SweepDeadLettersAlarm"},
+	{"alarms", "what was sent, not what is there", "ApproximateNumberOfMessagesVisible", "NumberOfMessagesSent", "SweepDeadLettersAlarm"},
+	{"alarms", "silence is fine", "TreatMissingData: breaching", "TreatMissingData: notBreaching", "QuietAlarm"},
+	{"alarms", "a quiet minute is an error", "TreatMissingData: notBreaching", "TreatMissingData: breaching", "WebhookErrorsAlarm"},
+	{"alarms", "another function is watched", "!Ref SweepFunction }", "!Ref WebhookFunction }", "SweepErrorsAlarm"},
+	{"alarms", "an average hides the slow", "ExtendedStatistic: p99", "Statistic: Average", "WebhookDurationAlarm"},
+	{"alarms", "longer than CloudWatch looks back", "EvaluationPeriods: 12", "EvaluationPeriods: 300", "WebhookFailingAlarm"},
+	{"alarms", "operators' alarms at the subscribers", "AlarmActions: [!Ref AlarmsTopic]", "AlarmActions: [!Ref TransfersTopic]", "QuietAlarm"},
+	{"alarms", "no word on what to do", "First:", "Then:", "SweepErrorsAlarm"},
+	{"alarms", "an alarm is lost", "AWS::CloudWatch::Alarm", "AWS::CloudFormation::WaitConditionHandle", "AccountsThrottledAlarm"},
+	{"composite", "an alarm is not in it", ` OR ALARM("${SweepErrorsAlarm}")`, "", "NeedsAPersonAlarm"},
+	{"rollback", "a circle", "!Ref WebhookDurationAlarm", "!Ref WebhookLatencyAlarm", "WebhookFunction"},
+	{"rollback", "a composite alarm", "!Ref WebhookErrorsAlarm", "!Ref NeedsAPersonAlarm", "WebhookFunction"},
+	{"parameters", "a credential by parameter", "  Source:\n", "  TerraApiKey:\n", "WatchDataEvents"},
+	{"parameters", "a default outside its limits", "Default: 24", "Default: 0", "QuietHours"},
+	{"parameters", "a limit without words", "ConstraintDescription", "Constraint", "RateLimit"},
+	{"outputs", "no URL for Terra", "/webhook\n", "\n", "Outputs"},
+}
+
+func TestMutations(t *testing.T) {
+	original := read(t, "template.yaml")
+	for _, m := range mutations {
+		t.Run(m.promise+": "+m.what, func(t *testing.T) {
+			// The last such line is the resource's or the parameter's own; an earlier one is its label.
+			from := max(0, strings.LastIndex(original, m.in+":\n"))
+			before, after := original[:from], original[from:]
+			if m.in != "" && from == 0 || !strings.Contains(after, m.old) {
+				t.Fatalf("there is no %q, or no %q after it", m.in, m.old)
+			}
+			s, err := parse(before + strings.Replace(after, m.old, m.new, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range promises {
+				if p.name == m.promise {
+					if len(p.check(s)) == 0 {
+						t.Error("nobody noticed")
+					}
+					return
+				}
+			}
+			t.Errorf("there is no promise %q", m.promise)
+		})
+	}
+}
