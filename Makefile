@@ -1,0 +1,81 @@
+# ENV names a part of samconfig.toml. GOARCH is the processor to build for.
+ENV ?= default
+SAM := $(or $(wildcard .tools/venv-sam/bin/sam),sam)
+FUNCTIONS := $(notdir $(wildcard functions/*))
+
+# deploys what runs without a console: is the stack of ENV on x86_64 by samconfig.toml, or on arm64 as the template has it?
+STACK_GOARCH = $(if $(shell sed -n '/^\[$(ENV)\.deploy\./,/^\[/p' samconfig.toml | grep '"Architecture=x86_64"'),amd64,arm64)
+STACK = $(shell sed -n '/^\[$(ENV)\.global\./,/^\[/s/^stack_name = "\(.*\)"/\1/p' samconfig.toml)
+
+# The race detector needs a C compiler.
+RACE := $(if $(shell command -v "$$(go env CC)"),-race)
+
+.PHONY: help run test tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction
+
+help:
+	@echo 'make run      the local program, with a simulated Terra: http://127.0.0.1:8080 (needs Go only)'
+	@echo 'make test     every test that this machine can run; names what it skips, and why'
+	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'
+	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint and checkov on the template'
+	@echo 'make build    .build/<function>/bootstrap for this machine, or for GOARCH'
+	@echo 'make events   writes the example events of events/ anew'
+	@echo 'make deploy   builds and deploys the stack ($(STACK)); ENV=staging or ENV=production for the others'
+	@echo 'make outputs  the URL for Terra, the topics, the secrets, the tables'
+	@echo 'make protect  has CloudFormation refuse to delete the stack, or to replace what it keeps'
+	@echo 'make delete   deletes the stack and keeps the data'
+
+run:
+	go run ./internal/cmd/handover serve
+
+test: tools
+	$(if $(RACE),,@echo 'There is no C compiler here, so the race detector is off.')
+	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) ./...
+
+tools:
+	@.tools/install
+
+lint:
+	@.tools/lint-install
+	@.tools/lint
+
+# Static, stripped, and the same file for every caller: no paths, no commit, no build id. So an unchanged function is not deployed again.
+# $(call bootstrap,FUNCTION,GOARCH,FOLDER)
+bootstrap = CGO_ENABLED=0 GOOS=linux GOARCH=$(2) \
+	go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o '$(3)/bootstrap' ./functions/$(1)
+
+build: $(FUNCTIONS:%=.build/%/bootstrap)
+
+.build/%/bootstrap: FORCE
+	$(call bootstrap,$*,$(or $(GOARCH),$(shell go env GOARCH)),.build/$*)
+
+FORCE:
+
+# `sam build` calls these, and does not say for which processor: the template's default unless GOARCH does.
+build-WebhookFunction:
+	$(call bootstrap,webhook,$(or $(GOARCH),arm64),$(ARTIFACTS_DIR))
+
+build-SweepFunction:
+	$(call bootstrap,sweep,$(or $(GOARCH),arm64),$(ARTIFACTS_DIR))
+
+events:
+	go run ./internal/cmd/handover events
+
+deploy:
+	GOARCH=$(STACK_GOARCH) $(SAM) build --config-env $(ENV)
+	$(SAM) deploy --config-env $(ENV)
+	@$(MAKE) --no-print-directory outputs
+
+outputs:
+	@aws cloudformation describe-stacks --stack-name $(STACK) --output table \
+		--query 'Stacks[0].Outputs[].{Name:OutputKey,Value:OutputValue,Meaning:Description}'
+
+protect:
+	aws cloudformation update-termination-protection --enable-termination-protection --stack-name $(STACK)
+	aws cloudformation set-stack-policy --stack-name $(STACK) --stack-policy-body file://.tools/stack-policy.json
+
+delete:
+	@echo 'This deletes the stack $(STACK): URL, functions, topics, alarms, logs.'
+	@echo 'It keeps the tables, the secrets and the encryption key, which go on costing money. Their names, to be noted now:'
+	@$(MAKE) --no-print-directory outputs
+	$(SAM) delete --config-env $(ENV)
+	@echo 'Kept: tables, secrets, encryption key. A new stack does not take them up again; it begins with an empty ledger.'
