@@ -50,7 +50,7 @@ var mutations = []struct {
 	{"sweep", "two stacks collide", "ScheduleExpression", "Name: sweep\n      ScheduleExpression", "SweepSchedule"},
 	{"sweep", "no dead-letter queue", "DeadLetterConfig", "DeadLetter", "SweepSchedule"},
 	{"sweep", "the sweep past its alias", "!Ref SweepFunction.Alias", "!GetAtt SweepFunction.Arn", "SweepSchedule"},
-	{"environment", "a variable is renamed", "TERRA_API_URL", "TERRA_API", ""},
+	{"environment", "a variable is renamed", "TERRA_API_URL", "TERRA_API", "Globals"},
 	{"environment", "a default that the code refuses", "Default: 26h", "Default: 26", "ReplayWindow"},
 	{"versions", "a parameter that never arrives", "${ReplayWindow} ", "", "WebhookFunction"},
 	{"versions", "the topic's type never arrives", "${TransfersTopicType} ", "", "SweepFunction"},
@@ -84,7 +84,7 @@ func TestMutations(t *testing.T) {
 			// The last such line is the resource's or the parameter's own; an earlier one is its label.
 			from := max(0, strings.LastIndex(original, m.in+":\n"))
 			before, after := original[:from], original[from:]
-			if m.in != "" && from == 0 || !strings.Contains(after, m.old) {
+			if from == 0 || !strings.Contains(after, m.old) {
 				t.Fatalf("there is no %q, or no %q after it", m.in, m.old)
 			}
 			s, err := parse(before + strings.Replace(after, m.old, m.new, 1))
