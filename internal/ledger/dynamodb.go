@@ -29,8 +29,7 @@ var ErrWrongAccountKey = errors.New("the ledger's accounts were keyed with anoth
 
 // DynamoDB implements [ownership.Ledger] and [ownership.Queue], and the listings of an operator's tool. It is safe for concurrent use.
 //
-// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, Said sorted,
-// no list rather than an empty one.
+// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, Said sorted.
 type DynamoDB struct {
 	client      client
 	accounts    string

@@ -10,8 +10,8 @@ import (
 
 // Ledger is all that a ledger of Handover does: what the rule needs, and what its edges and operators need.
 //
-// Rows come back in one form, whatever was put in: times in UTC, to the microsecond at least, NextAttempt to the millisecond and zero
-// without a work mark, Said sorted and without repeats, no list rather than an empty one, an account's maps never nil.
+// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero
+// without a work mark, Said sorted and without repeats, an empty list as nil or empty, an account's maps never nil.
 type Ledger interface {
 	ownership.Ledger
 	ownership.Queue

@@ -271,7 +271,7 @@ func (m *Memory) CheckKey(ctx context.Context, fingerprint string) error {
 }
 
 // copyConnection is a copy that shares nothing with c, in the form in which a ledger hands rows back: times in UTC, no time of a next
-// attempt without a work mark, sets without repeats, no list rather than an empty one.
+// attempt without a work mark, Said sorted and without repeats.
 func copyConnection(c ownership.Connection) ownership.Connection {
 	c.Tenures, c.Suspects = copyList(c.Tenures), copyList(c.Suspects)
 	c.Accounts, c.Replaces, c.ReplacedBy = copyList(c.Accounts), copyList(c.Replaces), copyList(c.ReplacedBy)

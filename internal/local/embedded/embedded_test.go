@@ -1,0 +1,155 @@
+package embedded_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/ledger/ledgertest"
+	"github.com/handover-dev/handover/internal/local/embedded"
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+func TestEmbeddedConforms(t *testing.T) {
+	ledgertest.Run(t, func(t *testing.T) ledgertest.Ledger {
+		return open(t, filepath.Join(t.TempDir(), "new folder", "ledger.db"))
+	})
+}
+
+func TestOpenRefusesAFileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	open(t, path)
+	start := time.Now()
+	_, err := embedded.Open(path)
+	if err == nil || !strings.Contains(err.Error(), "is another handover running on this -data folder?") {
+		t.Errorf("Open = %v, want it to say who may have it", err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("Open took %s", took)
+	}
+}
+
+func TestOpenRefusesAnotherKindOfFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("not a ledger\n", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embedded.Open(path); err == nil {
+		t.Error("Open took a file that is no ledger")
+	}
+	if _, err := embedded.Open(filepath.Join(path, "ledger.db")); !errors.As(err, new(*fs.PathError)) {
+		t.Errorf("Open = %v, want the fault of the path", err)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, path)
+	c := ownership.Connection{UserID: "user", Tenures: []string{"tony"}, Version: 1, ToDo: true, NextAttempt: time.UnixMilli(1)}
+	if _, _, err := l.Insert(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CheckKey(t.Context(), "first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, path)
+	if userIDs, err := l.ToDo(t.Context(), time.Now(), 10); err != nil || !slices.Equal(userIDs, []string{"user"}) {
+		t.Errorf("ToDo = %q, %v", userIDs, err)
+	}
+	if err := l.CheckKey(t.Context(), "second"); !errors.Is(err, ledger.ErrWrongAccountKey) {
+		t.Errorf("CheckKey = %v, want %v", err, ledger.ErrWrongAccountKey)
+	}
+}
+
+// The test starts itself as another process, which writes and tells what has been stored, and kills it in the midst of that.
+func TestKilled(t *testing.T) {
+	if path := os.Getenv("EMBEDDED_TEST_WRITE"); path != "" {
+		writeForEver(t, path)
+	}
+	for range 3 {
+		path := filepath.Join(t.TempDir(), "ledger.db")
+		child := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+		child.Env = append(os.Environ(), "EMBEDDED_TEST_WRITE="+path)
+		output, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(output)
+		var stored []string
+		for len(stored) < 200 && lines.Scan() {
+			stored = append(stored, lines.Text())
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() {
+			stored = append(stored, lines.Text()) // told before it was killed
+		}
+		_ = child.Wait() // it says "killed"
+		if len(stored) < 200 {
+			t.Fatalf("the writer ended by itself: %q", stored)
+		}
+
+		l := open(t, path)
+		for _, userID := range stored {
+			c, found, err := l.Connection(t.Context(), userID)
+			if err != nil || !found || !c.ToDo {
+				t.Fatalf("after a kill: Connection = %+v, %v, %v", c, found, err)
+			}
+		}
+		todo, err := l.ToDo(t.Context(), time.Now(), 1<<20)
+		if err != nil || len(todo) < len(stored) {
+			t.Errorf("after a kill: %d rows are to do, %v, want at least %d", len(todo), err, len(stored))
+		}
+	}
+}
+
+func writeForEver(t *testing.T, path string) {
+	l := open(t, path)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	for i := range 8 {
+		wait.Go(func() {
+			for n := 0; ; n++ {
+				userID := fmt.Sprintf("user-%d-%d", i, n)
+				if _, _, err := l.Insert(t.Context(), ownership.Connection{UserID: userID, Version: 1, ToDo: true}); err != nil {
+					panic(err)
+				}
+				mu.Lock()
+				_, err := io.WriteString(os.Stdout, userID+"\n")
+				mu.Unlock()
+				if err != nil { // the other end is gone
+					os.Exit(1)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func open(t *testing.T, path string) *embedded.Ledger {
+	t.Helper()
+	l, err := embedded.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
