@@ -7,8 +7,13 @@ import (
 )
 
 func writeEvents(args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("events takes one argument, a folder: %w", errUsage)
+	folder := "events"
+	switch len(args) {
+	case 0:
+	case 1:
+		folder = args[0]
+	default:
+		return fmt.Errorf("events takes one argument at most, a folder: %w", errUsage)
 	}
-	return local.WriteEvents(args[0])
+	return local.WriteEvents(folder)
 }

@@ -18,8 +18,8 @@ Usage: handover COMMAND [flags]
 
   serve     run Handover on this machine: no account and no Docker needed
             $ handover serve -signing-secret "$TERRA_SECRET" -subscriber http://127.0.0.1:9000/
-  events    write a signed API Gateway event of every type into a folder, for sam local invoke
-            $ handover events events
+  events    write a signed API Gateway event of every type into a folder (events), for sam local invoke
+            $ handover events
 
 handover COMMAND -h lists the flags of a command.
 `
