@@ -36,13 +36,16 @@ func (p *program) tell(ctx context.Context) error {
 	fmt.Fprintf(p.out, "A story, told by a simulated Terra through the handler that runs on Lambda:\n\n")
 	watch := fmt.Sprintf("garmin-%d", time.Now().UnixNano())
 	steps := []struct {
-		sentence           string
-		provider, account  string
-		reference, outcome string
+		sentence                     string
+		provider, account, reference string
+		outcome                      string
 	}{
-		{"alice connects her Garmin watch.", "GARMIN", watch, "alice", "The account is alice's now. Nobody had it before: nothing to announce."},
-		{"bob connects his Fitbit.", "FITBIT", "fitbit-" + watch, "bob", "Another account: nothing to announce."},
-		{"bob connects alice's Garmin watch. Terra keeps both connections alive, and tells nobody.", "GARMIN", watch, "bob", "The watch has passed from alice to bob. Handover announces it:"},
+		{"alice connects her Garmin watch, and Terra sends `auth`.", "GARMIN", watch, "alice",
+			"Handover asks Terra which account that is, and records alice as its owner. Nobody had it before: nothing to announce."},
+		{"bob connects his Fitbit, and Terra sends `auth`.", "FITBIT", "fitbit-" + watch, "bob",
+			"Another account: nothing to announce."},
+		{"bob connects alice's Garmin watch. Terra sends one more `auth`, keeps both connections alive, and tells nobody.", "GARMIN", watch, "bob",
+			"The account is known, and its owner was alice. It has passed to bob, and Handover announces it:"},
 	}
 	before, err := p.topic.List()
 	if err != nil {
@@ -66,7 +69,7 @@ func (p *program) tell(ctx context.Context) error {
 	if len(after) == len(before) {
 		return fmt.Errorf("nothing was announced: see the log above")
 	}
-	fmt.Fprintf(p.out, "Your backend would now revoke alice's connection. Do it again: carol connects the same watch.\n\n%s\n\nWaiting for your own webhooks.\n\n", p.again(watch))
+	fmt.Fprintf(p.out, "Your backend would now end alice's connection (previous.user_id). Do it again, in another terminal: carol connects the same watch.\n\n%s\n\nWaiting for your own webhooks.\n\n", p.again(watch))
 	return nil
 }
 
@@ -77,7 +80,7 @@ func (p *program) again(watch string) string {
 		UserID:      fmt.Sprintf("c0ffee00-0000-4000-8000-%012x", now.UnixNano()&0xffffffffffff),
 		Provider:    "GARMIN",
 		ReferenceID: "carol",
-		CreatedAt:   now.Add(time.Second),
+		CreatedAt:   now,
 	}, watch)
 	return Curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
 }
