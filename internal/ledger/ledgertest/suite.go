@@ -19,6 +19,7 @@ import (
 // Run is the conformance suite: what a Ledger promises, tried on an empty one that open returns for each test.
 func Run(t *testing.T, open func(t *testing.T) Ledger) {
 	for name, test := range map[string]func(t *testing.T, l Ledger){
+		"every field is tried":                              everyField,
 		"insert keeps the whole row":                        insert,
 		"insert is refused by the row that is there":        insertRefused,
 		"of many inserts one is applied":                    insertConcurrently,
@@ -78,6 +79,17 @@ func full(userID string) ownership.Connection {
 // plain is a connection with next to nothing in it.
 func plain(userID string) ownership.Connection {
 	return ownership.Connection{UserID: userID, Version: 1, ToDo: true, NextAttempt: someTime().Truncate(time.Millisecond)}
+}
+
+// everyField holds the suite to its word when a field is added to a row: a ledger that does not store it must fail.
+func everyField(t *testing.T, _ Ledger) {
+	for _, row := range []any{full("user"), someClaim("user", 1), someMark("user")} {
+		for field, value := range reflect.ValueOf(row).Fields() {
+			if value.IsZero() {
+				t.Errorf("no %T of this suite has anything in %s", row, field.Name)
+			}
+		}
+	}
 }
 
 func insert(t *testing.T, l Ledger) {
