@@ -369,7 +369,7 @@ func (d *DynamoDB) Connections(ctx context.Context) iter.Seq2[ownership.Connecti
 func (d *DynamoDB) scan(ctx context.Context, table string) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
 		pages := dynamodb.NewScanPaginator(d.client, &dynamodb.ScanInput{TableName: &table})
-		for range 1 {
+		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
 				yield(nil, fmt.Errorf("scanning table %s: %w", table, err))
