@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,17 +17,20 @@ func NewLogger(w io.Writer) *slog.Logger {
 
 // NewTerminalLogger returns a logger that writes one line of text to w, for somebody who watches.
 func NewTerminalLogger(w io.Writer) *slog.Logger {
-	mask := masked()
+	replace := masked()
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		a = replace(groups, a)
 		if t, ok := a.Value.Any().(time.Time); ok && a.Key == slog.TimeKey {
 			return slog.String(a.Key, t.Format("15:04:05.000"))
 		}
-		return mask(groups, a)
+		return a
 	}}))
 }
 
-// masked masks each attribute that is not on the list of those that may be logged. A log line never holds a body, a secret, a reference_id or a
-// provider's id, whatever is passed by mistake.
+const mask = "[masked]"
+
+// masked masks each attribute that is not on the list of those that may be logged, whatever is in a group, and whatever is neither plain nor an error. A log
+// line never holds a body, a secret, a reference_id or a provider's id, whatever is passed by mistake.
 func masked() func(groups []string, a slog.Attr) slog.Attr {
 	allowed := []string{
 		slog.TimeKey, slog.LevelKey, slog.MessageKey,
@@ -33,10 +38,34 @@ func masked() func(groups []string, a slog.Attr) slog.Attr {
 		"transfers", "revocations", "guesses", "asked", "waiting", "crowded", "error",
 		"settled", "put_off", "failed", "order", "id", "subscriber", "attempts",
 	}
-	return func(_ []string, a slog.Attr) slog.Attr {
-		if !slices.Contains(allowed, a.Key) {
-			return slog.String(a.Key, "[masked]")
+	return func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) > 0 || !slices.Contains(allowed, a.Key) || !plain(a.Value) {
+			return slog.String(a.Key, mask)
 		}
 		return a
 	}
+}
+
+// plain reports whether a value is written as it is: the fields of a structure, say, are nowhere on a list.
+func plain(v slog.Value) bool {
+	if v.Kind() != slog.KindAny {
+		return true
+	}
+	switch v.Any().(type) {
+	case slog.Level, error:
+		return true
+	}
+	return false
+}
+
+// Without is text without the given pieces of personal data, as they are or quoted.
+func Without(text string, personal ...string) string {
+	var masks []string
+	for _, p := range personal {
+		if p != "" {
+			quoted := strconv.Quote(p)
+			masks = append(masks, p, mask, quoted[1:len(quoted)-1], mask)
+		}
+	}
+	return strings.NewReplacer(masks...).Replace(text)
 }
