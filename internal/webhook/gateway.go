@@ -50,14 +50,15 @@ func parseRequest(event []byte) (request, error) {
 				return err
 			})
 		case `"isBase64Encoded"`:
-			value, err := d.ReadToken()
-			encoded = err == nil && value.Kind() == 't'
+			value, err := d.ReadValue()
+			encoded = value.Kind() == 't'
 			return err
 		case `"body"`:
 			value, err := d.ReadValue()
 			if err != nil {
 				return err
 			}
+			body = nil
 			if value.Kind() == '"' {
 				end := int(d.InputOffset())
 				body = event[end-len(value) : end : end]

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/handover-dev/handover/internal/ownership"
 	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/telemetry"
 	"github.com/handover-dev/handover/internal/terra"
 )
 
@@ -58,27 +60,25 @@ var (
 // Invoke handles one event of API Gateway's, and returns the answer to it. It never returns an error: API Gateway would answer 500 to it without a word.
 func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	start := h.Now()
+	left := budget
 	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
-		defer cancel()
+		left = min(left, time.Until(deadline)-margin)
 	}
-	ctx, cancel := context.WithTimeout(ctx, budget)
+	ctx, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 
 	var line line
 	err := h.handle(ctx, event, &line)
 	if err == nil {
-		h.write(ctx, slog.LevelInfo, &line, 200, start, nil)
+		h.write(ctx, &line, 200, start, line.later)
 		return []byte(accepted), nil
 	}
 	answer, status, reason := refusal(err)
 	line.outcome, line.reason = "refused", reason
-	level := slog.LevelWarn
 	if status >= 500 {
-		line.outcome, level = "failed", slog.LevelError
+		line.outcome = "failed"
 	}
-	h.write(ctx, level, &line, status, start, err)
+	h.write(ctx, &line, status, start, err)
 	return answer, nil
 }
 
@@ -131,12 +131,19 @@ func (h *Handler) verify(ctx context.Context, r request) (signedAt time.Time, er
 	return h.check(r, secret)
 }
 
+// check checks both headers: one that is right is enough. When neither is, the error is that of the one that came nearest.
 func (h *Handler) check(r request, secret settings.Terra) (time.Time, error) {
-	signedAt, err := terra.Verify(r.signature, r.body, secret.SigningSecrets, h.Now(), h.Window)
+	now := h.Now()
+	signedAt, err := terra.Verify(r.signature, r.body, secret.SigningSecrets, now, h.Window)
 	if err == nil || r.deprecated == "" || r.deprecated == r.signature {
 		return signedAt, err
 	}
-	return terra.Verify(r.deprecated, r.body, secret.SigningSecrets, h.Now(), h.Window)
+	twinSignedAt, twinErr := terra.Verify(r.deprecated, r.body, secret.SigningSecrets, now, h.Window)
+	genuine := errors.Is(err, terra.ErrTooOld) || errors.Is(err, terra.ErrTooNew)
+	if twinErr != nil && (genuine || errors.Is(err, terra.ErrMismatch) && errors.Is(twinErr, terra.ErrMalformed)) {
+		return signedAt, err
+	}
+	return twinSignedAt, twinErr
 }
 
 // apply does what the event asks for: DESIGN's table "What each event does".
@@ -195,9 +202,9 @@ func (h *Handler) apply(ctx context.Context, e terra.Event, signedAt time.Time, 
 	return nil
 }
 
-// facts are what an event says: of no, one or two connections.
+// facts are what an event says: of no, one or two connections. What an event of unknown type says of its user, nobody knows.
 func (h *Handler) facts(e terra.Event, signedAt time.Time) []ownership.Facts {
-	if !e.User.Present {
+	if !e.User.Present || !e.Known() {
 		return nil
 	}
 	seen := signedAt // when this was seen to happen, if Terra does not say
@@ -246,8 +253,15 @@ func guess(f *ownership.Facts, seen time.Time) {
 	}
 }
 
-// write writes the one log line.
-func (h *Handler) write(ctx context.Context, level slog.Level, l *line, status int, start time.Time, err error) {
+// write writes the one log line. err is why the event was not accepted, or why a part of what follows from it is left to the sweep.
+func (h *Handler) write(ctx context.Context, l *line, status int, start time.Time, err error) {
+	level := slog.LevelInfo
+	switch {
+	case status >= 500 || status == 200 && err != nil:
+		level = slog.LevelError
+	case status >= 400:
+		level = slog.LevelWarn
+	}
 	if !h.Log.Enabled(ctx, level) {
 		return
 	}
@@ -270,27 +284,35 @@ func (h *Handler) write(ctx context.Context, level slog.Level, l *line, status i
 		add("type", "other")
 	}
 	add("provider", slug(l.event.User.Provider))
-	for _, account := range l.result.Accounts {
-		add("account", account)
-	}
+	add("account", strings.Join(distinct(l.result.Accounts), " "))
 	add("delivery", traceID(l.delivery))
 	count("transfers", l.result.Transfers)
 	count("revocations", l.result.Revocations)
 	count("guesses", l.result.Guesses)
 	count("asked", l.result.Asked)
-	add("waiting", l.result.Waiting)
+	if l.result.Waiting != "" {
+		add("waiting", l.withoutIDs(l.result.Waiting))
+	}
 	if l.result.Crowded {
 		attrs = append(attrs, slog.Bool("crowded", true))
 	}
-	if err == nil {
-		err = l.later
-	}
-	if err != nil && (status >= 500 || status == 200) {
-		add("error", err.Error())
-		level = slog.LevelError
+	if level == slog.LevelError {
+		add("error", l.withoutIDs(err.Error()))
 	}
 	attrs = append(attrs, slog.Int64("ms", h.Now().Sub(start).Milliseconds()))
 	h.Log.LogAttrs(ctx, level, "webhook", attrs...)
+}
+
+// withoutIDs is the text of an error without what the event says of people. Such a text is of others' making, and could quote what was sent to them.
+func (l *line) withoutIDs(text string) string {
+	e := l.event
+	return telemetry.Without(text, e.User.UserID, e.User.ReferenceID, e.OldUser.UserID, e.OldUser.ReferenceID, e.ReferenceID, e.ProviderUserID)
+}
+
+// distinct is the sorted set of what is in list.
+func distinct(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // slug is a provider's name if it looks like one of Terra's, which are upper-case words. The set is open, and an event may hold anything.
