@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // join adds what f says to what r already holds. Facts only grow: nothing that r says is taken back, and nothing that it has settled on is
@@ -96,9 +95,12 @@ func Adds(r Connection, f Facts) bool {
 	return len(r.Suspects) > 0 && f.Reference != "" || !sameFacts(r, join(r, f))
 }
 
-// changed is r's next version: n's facts, marked to do at next.
-func changed(r, n Connection, next time.Time) Connection {
+// changed is r's next version: n's facts, marked to do at next. Some time after the connection has ended its row expires.
+func (k *Keeper) changed(r, n Connection) Connection {
 	n.Version = r.Version + 1
-	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, next, 0, ""
+	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, k.Now().Add(k.Grace), 0, ""
+	if n.Closed() && k.Retention > 0 {
+		n.ExpiresAt = n.ClosedAt.Add(k.Retention)
+	}
 	return n
 }

@@ -21,6 +21,9 @@ type Keeper struct {
 	Now     func() time.Time // the clock
 	Backoff Backoff          // when a row that could not be settled is tried again
 
+	// Retention is how long the row of a connection is kept after it has ended; 0 is for ever.
+	Retention time.Duration
+
 	// Grace is how long the sweep leaves a fresh row to the webhook that recorded it. Being too early or too late does no harm.
 	Grace time.Duration
 }
@@ -51,11 +54,19 @@ type Result struct {
 	Accounts    []string
 }
 
+func (r *Result) add(o Result) {
+	r.Transfers += o.Transfers
+	r.Revocations += o.Revocations
+	r.Guesses += o.Guesses
+	r.Asked += o.Asked
+	r.Crowded = r.Crowded || o.Crowded
+	r.Accounts = append(r.Accounts, o.Accounts...)
+}
+
 // Record joins f into the row of its connection and marks the row to do, if f says anything new. When it returns without error, what f says is stored. It
 // returns the row as it stands, and whether there was anything new.
 func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) {
-	next := k.Now().Add(k.Grace)
-	r, inserted, err := k.Ledger.Insert(ctx, changed(Connection{}, join(Connection{UserID: f.UserID}, f), next))
+	r, inserted, err := k.Ledger.Insert(ctx, k.changed(Connection{}, join(Connection{UserID: f.UserID}, f)))
 	if err != nil {
 		return Connection{}, false, fmt.Errorf("recording a connection: %w", err)
 	}
@@ -64,7 +75,7 @@ func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) 
 			return r, false, nil
 		}
 		var updated bool
-		if r, updated, err = k.Ledger.Update(ctx, changed(r, join(r, f), next)); err != nil {
+		if r, updated, err = k.Ledger.Update(ctx, k.changed(r, join(r, f))); err != nil {
 			return Connection{}, false, fmt.Errorf("recording news of a connection: %w", err)
 		}
 		if updated {
@@ -76,6 +87,10 @@ func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) 
 	}
 	return r, true, nil
 }
+
+// goneAttempts is how often a connection is put off before Terra's word that it does not know the user is taken for the connection's end: right after an
+// auth it may not know it yet.
+const goneAttempts = 3
 
 // rounds bounds the steps of one Settle. Each step stores something new or hands over to another worker's newer row; more than a few means that
 // others keep changing the row, and then they also settle it.
@@ -125,14 +140,16 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			}
 		case !asked && (len(r.Accounts) == 0 || !r.Certainty.Sure()):
 			asked = true
-			n, apiErr = k.ask(ctx, r, done)
+			if n, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
+				n = join(n, Facts{UserID: r.UserID, ClosedAt: k.Now()})
+			}
 		default:
 			if n, err = k.nameSuccessors(ctx, r); err != nil {
 				return heirs, err
 			}
 		}
 		if !sameFacts(n, r) {
-			if r, _, err = k.Ledger.Update(ctx, changed(r, n, k.Now().Add(k.Grace))); err != nil {
+			if r, _, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
 			}
 			continue
@@ -302,7 +319,9 @@ func (k *Keeper) claim(ctx context.Context, account string, c Claim, done *Resul
 		if err := k.publish(ctx, due[0].Announcement, done); err != nil {
 			return err
 		}
-		if row, err = k.Ledger.Mark(ctx, account, due[0].Mark); err != nil {
+		mark := due[0].Mark
+		mark.At = k.Now()
+		if row, err = k.Ledger.Mark(ctx, account, mark); err != nil {
 			return fmt.Errorf("marking an announcement of account %s: %w", account, err)
 		}
 	}
