@@ -276,7 +276,7 @@ func (k *Keeper) announceOwn(ctx context.Context, r Connection, done *Result) (s
 		if nameless(s) {
 			continue
 		}
-		if err := say("replaced by "+s.UserID, Reauth, tenure(last), Holder{UserID: s.UserID, ReferenceID: s.Reference, Tenure: 1}, lessSure(r.Certainty, r.Certainty)); err != nil {
+		if err := say("replaced by "+alias(s.UserID), Reauth, tenure(last), Holder{UserID: s.UserID, ReferenceID: s.Reference, Tenure: 1}, lessSure(r.Certainty, r.Certainty)); err != nil {
 			return said, err
 		}
 	}

@@ -1,4 +1,5 @@
-// Package sweep settles what webhooks had to leave: connections whose account was not known in time, and those that a crash cut off.
+// Package sweep settles what webhooks had to leave: connections whose account was not known in time, and those that a crash cut off. It also walks over
+// Terra's list of connections, for what webhooks did not tell, and looks for superseded connections that nobody ends.
 package sweep
 
 import (
@@ -18,6 +19,12 @@ type Sweep struct {
 	Queue  ownership.Queue
 	Log    *slog.Logger
 	Now    func() time.Time
+
+	Register        ownership.Eraser
+	Terra           Lister
+	WalkEvery       time.Duration // between two walks over Terra's list of connections
+	RoundEvery      time.Duration // between two rounds through the accounts
+	NotRevokedAfter time.Duration // how long after its announcement a superseded connection may stay open
 }
 
 // Report is what one run did.
@@ -58,11 +65,21 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 		}
 		run.settle(ctx, fresh, s)
 	}
+	if err := s.learn(ctx, &run); err != nil {
+		return run.report, err
+	}
 	if run.report != (Report{}) {
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", run.report.Settled), slog.Int("put_off", run.report.PutOff),
 			slog.Int("failed", run.report.Failed), slog.Int("transfers", run.report.Transfers))
 	}
 	return run.report, nil
+}
+
+// learn uses the time that is left for what nobody told: the walk and the round.
+func (s *Sweep) learn(ctx context.Context, r *run) error {
+	_, walkErr := s.walk(ctx, r)
+	_, roundErr := s.round(ctx, r)
+	return errors.Join(walkErr, roundErr)
 }
 
 // run is the state of one Run.
@@ -137,14 +154,21 @@ func (r *run) count(result ownership.Result, err error) {
 	}
 }
 
-// pause is a Directory that stops asking Terra for as long as Terra wants: its limit is on all calls together. Connections that need no answer are settled meanwhile.
+// pause is a Directory that stops asking Terra for as long as Terra wants, for its limit is on all calls together, and for a while when Terra fails time and again:
+// each failure can cost seconds. Connections that need no answer are settled meanwhile.
 type pause struct {
 	ownership.Directory
 	now func() time.Time
 
-	mu    sync.Mutex
-	until time.Time
+	mu       sync.Mutex
+	until    time.Time
+	failures int // in a row
 }
+
+const (
+	tooManyFailures = 3
+	pauseForFailure = 20 * time.Second
+)
 
 func (p *pause) Athlete(ctx context.Context, userID string) (ownership.Profile, error) {
 	return p.ask(ctx, userID, p.Directory.Athlete)
@@ -162,10 +186,18 @@ func (p *pause) ask(ctx context.Context, userID string, call func(context.Contex
 		return ownership.Profile{}, &ownership.Limited{RetryAfter: left}
 	}
 	profile, err := call(ctx, userID)
-	if limited := (*ownership.Limited)(nil); errors.As(err, &limited) {
-		p.mu.Lock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limited := (*ownership.Limited)(nil)
+	switch {
+	case err == nil || errors.Is(err, ownership.ErrGone):
+		p.failures = 0
+	case errors.As(err, &limited):
 		p.until = p.now().Add(limited.RetryAfter)
-		p.mu.Unlock()
+	default:
+		if p.failures++; p.failures >= tooManyFailures {
+			p.until = p.now().Add(pauseForFailure)
+		}
 	}
 	return profile, err
 }
