@@ -21,6 +21,8 @@ type Settings struct {
 	ReplayWindow    time.Duration // REPLAY_WINDOW, how old a signature may be
 	WatchDataEvents bool          // WATCH_DATA_EVENTS, whether events that only carry data are looked at
 	Source          string        // SOURCE, "source" of the announcements
+	Retention       time.Duration // RETENTION, how long a connection is kept after it has ended
+	NotRevokedAfter time.Duration // NOT_REVOKED_AFTER, how long after its announcement a superseded connection may stay open
 }
 
 // Defaults, for what need not be set. The replay window is Terra's retry horizon of 24 hours and a margin.
@@ -28,6 +30,9 @@ const (
 	DefaultTerraAPI     = "https://api.tryterra.co/v2"
 	DefaultReplayWindow = 26 * time.Hour
 	DefaultSource       = "handover"
+
+	DefaultRetention       = 400 * 24 * time.Hour
+	DefaultNotRevokedAfter = 24 * time.Hour
 )
 
 // FutureWindow is how far ahead of this machine's clock a signature may be.
@@ -60,6 +65,8 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		ReplayWindow:     DefaultReplayWindow,
 		WatchDataEvents:  true,
 		Source:           DefaultSource,
+		Retention:        DefaultRetention,
+		NotRevokedAfter:  DefaultNotRevokedAfter,
 	}
 	if value := getenv("TERRA_API_URL"); value != "" {
 		s.TerraAPI = value
@@ -67,13 +74,18 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 			fault("TERRA_API_URL", "a URL such as "+DefaultTerraAPI, value)
 		}
 	}
-	if value := getenv("REPLAY_WINDOW"); value != "" {
-		window, err := time.ParseDuration(value)
-		if err != nil || window <= 0 {
-			fault("REPLAY_WINDOW", "a positive Go duration such as 26h", value)
+	duration := func(name, example string, value *time.Duration) {
+		if text := getenv(name); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil || d <= 0 {
+				fault(name, "a positive Go duration such as "+example, text)
+			}
+			*value = d
 		}
-		s.ReplayWindow = window
 	}
+	duration("REPLAY_WINDOW", "26h", &s.ReplayWindow)
+	duration("RETENTION", "9600h", &s.Retention)
+	duration("NOT_REVOKED_AFTER", "24h", &s.NotRevokedAfter)
 	if value := getenv("WATCH_DATA_EVENTS"); value != "" {
 		watch, err := strconv.ParseBool(value)
 		if err != nil {

@@ -27,6 +27,7 @@ type Stack struct {
 	settings settings.Settings
 	ledger   *ledger.DynamoDB
 	secret   *settings.TerraSecret
+	terra    *terra.Client
 	keeper   Keeper
 	log      *slog.Logger
 }
@@ -45,13 +46,15 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, er
 		secret:   &settings.TerraSecret{Read: settings.SecretsManager(secrets, s.TerraSecret), Now: time.Now},
 		log:      log,
 	}
+	stack.terra = &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()}
 	stack.keeper = Keeper{
 		Key:   settings.SecretsManager(secrets, s.AccountKeySecret),
 		Check: stack.ledger.CheckKey,
 		Parts: ownership.Keeper{
 			Ledger:    stack.ledger,
 			Announcer: announce.NewSNS(sns.NewFromConfig(config), s.TransfersTopic, s.Source),
-			Directory: &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()},
+			Directory: stack.terra,
+			Retention: s.Retention,
 			Now:       time.Now,
 			Backoff:   ownership.Backoff{Base: 30 * time.Second, Max: time.Hour, Unnamed: 24 * time.Hour},
 			Grace:     15 * time.Second,
@@ -96,5 +99,8 @@ func (s *Stack) Webhook() (*webhook.Handler, error) {
 
 // Sweep is the handler of the sweep function.
 func (s *Stack) Sweep() *sweep.Sweep {
-	return &sweep.Sweep{Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now}
+	return &sweep.Sweep{
+		Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now,
+		Register: s.ledger, Terra: s.terra, WalkEvery: 24 * time.Hour, RoundEvery: time.Hour, NotRevokedAfter: s.settings.NotRevokedAfter,
+	}
 }
