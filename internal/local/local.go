@@ -34,10 +34,11 @@ import (
 type Ledger interface {
 	ownership.Ledger
 	ownership.Queue
+	ownership.Register
 	webhook.Peeker
 	// CheckKey compares the fingerprint of the account key with the one that the ledger was begun with.
 	CheckKey(ctx context.Context, fingerprint string) error
-	// Accounts and Connections list all rows, in no order.
+	// Accounts and Connections list all rows, in no order, a page at a time.
 	Accounts(ctx context.Context) iter.Seq2[ownership.Account, error]
 	Connections(ctx context.Context) iter.Seq2[ownership.Connection, error]
 }
