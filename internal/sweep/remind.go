@@ -3,7 +3,6 @@ package sweep
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -71,18 +70,12 @@ func (s *Sweep) page(ctx context.Context, keeper *ownership.Keeper, state *Round
 	if err != nil {
 		return fmt.Errorf("looking through the accounts: %w", err)
 	}
-	var errs []error
 	for _, row := range rows {
 		reminder, err := keeper.Remind(ctx, row, s.NotRevokedAfter)
-		if err != nil {
-			errs = append(errs, err)
-		}
+		s.report(ctx, "round", err)
 		state.NotRevoked += reminder.Open
 		state.Nudges += reminder.Nudges
 		state.Ended += reminder.Ended
-	}
-	for _, err := range errs {
-		s.Log.LogAttrs(ctx, slog.LevelError, "round", slog.String("error", err.Error()))
 	}
 	state.Accounts += len(rows)
 	if state.Cursor = next; next == "" {

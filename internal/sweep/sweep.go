@@ -54,20 +54,15 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		run.until = deadline.Add(-margin)
 	}
-	for !run.over(s.Now()) {
-		due, err := s.Queue.ToDo(ctx, s.Now(), page)
-		if err != nil {
-			return run.report, fmt.Errorf("reading the queue: %w", err)
+	for more := true; more && !run.over(s.Now()) && ctx.Err() == nil; {
+		if err := s.settleDue(ctx, &run); err != nil {
+			return run.report, err
 		}
-		fresh := run.untried(due)
-		if len(fresh) == 0 {
-			break
-		}
-		run.settle(ctx, fresh, s)
+		more, err = s.step(ctx, &run)
+		s.report(ctx, "walk", err)
 	}
-	if err := s.learn(ctx, &run); err != nil {
-		return run.report, err
-	}
+	_, err = s.round(ctx, &run)
+	s.report(ctx, "round", err)
 	if run.report != (Report{}) {
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", run.report.Settled), slog.Int("put_off", run.report.PutOff),
 			slog.Int("failed", run.report.Failed), slog.Int("transfers", run.report.Transfers))
@@ -75,11 +70,27 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	return run.report, nil
 }
 
-// learn uses the time that is left for what nobody told: the walk and the round.
-func (s *Sweep) learn(ctx context.Context, r *run) error {
-	_, walkErr := s.walk(ctx, r)
-	_, roundErr := s.round(ctx, r)
-	return errors.Join(walkErr, roundErr)
+// report logs that a walk or a round has failed. It is gone on with later: that is no failure of the sweep.
+func (s *Sweep) report(ctx context.Context, what string, err error) {
+	if err != nil {
+		s.Log.LogAttrs(ctx, slog.LevelError, what, slog.String("outcome", "failed"), slog.String("error", err.Error()))
+	}
+}
+
+// settleDue settles what is due, until nothing is or the time is over.
+func (s *Sweep) settleDue(ctx context.Context, r *run) error {
+	for !r.over(s.Now()) {
+		due, err := s.Queue.ToDo(ctx, s.Now(), page)
+		if err != nil {
+			return fmt.Errorf("reading the queue: %w", err)
+		}
+		fresh := r.untried(due)
+		if len(fresh) == 0 {
+			break
+		}
+		r.settle(ctx, fresh, s)
+	}
+	return nil
 }
 
 // run is the state of one Run.

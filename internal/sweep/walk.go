@@ -30,6 +30,7 @@ type Walk struct {
 	StartedAt  time.Time `json:"started_at"`
 	FinishedAt time.Time `json:"finished_at"` // zero while it is under way
 	Phase      phase     `json:"phase"`
+	NotBefore  time.Time `json:"not_before"` // after a failure: when it goes on
 
 	Page   int    `json:"page"`   // listing: the page in hand
 	Offset int    `json:"offset"` // listing: how many of its connections are done
@@ -65,39 +66,46 @@ const (
 	perPage   = 500
 	batch     = 100 // connections after which the walk's state is kept
 	recorders = 8   // connections recorded at the same time
+
+	afterFailure = 5 * time.Minute // how long the walk rests when Terra's list cannot be had
 )
 
 // errTimeOver ends a step of the walk that the next run goes on with.
 var errTimeOver = errors.New("the time of this run is over")
 
-// walk goes on with the walk that is under way, or begins one if the last is long enough ago. It ends in time.
-func (s *Sweep) walk(ctx context.Context, r *run) (Walk, error) {
+// step goes on with the walk that is under way by one page, or begins one if the last is long enough ago. It reports whether there is more to do now.
+func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 	w, err := s.lastWalk(ctx)
 	if err != nil {
-		return w, err
+		return false, err
 	}
 	if !w.FinishedAt.IsZero() || w.Number == 0 {
 		if s.Now().Sub(w.StartedAt) < s.WalkEvery {
-			return w, nil
+			return false, nil
 		}
 		w = Walk{Number: max(s.Now().Unix(), w.Number+1), StartedAt: s.Now(), Phase: listing}
 	}
-	for w.FinishedAt.IsZero() && !r.over(s.Now()) && ctx.Err() == nil {
-		switch w.Phase {
-		case listing:
-			err = s.list(ctx, r, &w)
-		default:
-			err = s.lookThrough(ctx, r, &w)
-		}
-		if keepErr := s.keep(ctx, w); keepErr != nil {
-			return w, keepErr
-		}
-		if errors.Is(err, errTimeOver) {
-			return w, nil
-		}
-		if err != nil {
-			return w, err
-		}
+	if s.Now().Before(w.NotBefore) {
+		return false, nil
+	}
+	switch w.Phase {
+	case listing:
+		err = s.list(ctx, r, &w)
+	default:
+		err = s.lookThrough(ctx, r, &w)
+	}
+	limited := (*ownership.Limited)(nil)
+	switch {
+	case errors.As(err, &limited):
+		w.NotBefore = s.Now().Add(max(limited.RetryAfter, time.Second))
+	case err != nil && !errors.Is(err, errTimeOver):
+		w.NotBefore = s.Now().Add(afterFailure)
+	}
+	if keepErr := s.keep(ctx, w); keepErr != nil {
+		return false, errors.Join(err, keepErr)
+	}
+	if errors.Is(err, errTimeOver) || limited != nil {
+		return false, nil
 	}
 	if !w.FinishedAt.IsZero() {
 		c := w.Counts
@@ -105,7 +113,7 @@ func (s *Sweep) walk(ctx context.Context, r *run) (Walk, error) {
 			slog.Int("without_reference", c.WithoutReference), slog.Int("unusable", c.Unusable), slog.Int("closed", c.Closed), slog.Int("doubtful", c.Doubtful),
 			slog.Int("unidentifiable", c.Unidentifiable), slog.Int("pages", c.Pages), slog.Int("repeated", c.Repeated))
 	}
-	return w, nil
+	return err == nil && w.FinishedAt.IsZero(), err
 }
 
 // lastWalk reads the state of the walk that is under way, or else of the last one.
@@ -269,14 +277,14 @@ func (s *Sweep) lookThrough(ctx context.Context, r *run, w *Walk) error {
 			_, err := r.keeper.Directory.UserInfo(ctx, row.UserID)
 			limited := (*ownership.Limited)(nil)
 			switch {
+			case errors.As(err, &limited):
+				return limited // this page again, when Terra allows it
 			case errors.Is(err, ownership.ErrGone):
 				if _, err := r.keeper.End(ctx, row.UserID); err != nil {
 					return fmt.Errorf("closing a connection that Terra does not list: %w", err)
 				}
 				counts.Closed++
 				continue
-			case errors.As(err, &limited):
-				return errTimeOver // this page again, when Terra allows it
 			default:
 				counts.Doubtful++
 			}
