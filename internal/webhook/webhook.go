@@ -57,7 +57,8 @@ var (
 	errKeeper = errors.New("the account key cannot be used")
 )
 
-// Invoke handles one event of API Gateway's, and returns the answer to it. It never returns an error: API Gateway would answer 500 to it without a word.
+// Invoke handles one event of API Gateway's, whose bytes it changes, and returns the answer to it. It never returns an error: API Gateway would answer 500 to
+// it without a word.
 func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	start := h.Now()
 	left := budget
