@@ -208,7 +208,7 @@ func TestDeadline(t *testing.T) {
 		"the topic":                               {hang: func(b *bench) { b.topic.hang = true }, lambda: 10 * time.Second, after: 7 * time.Second},
 		"the secret": {hang: func(b *bench) {
 			b.secrets.Read = func(ctx context.Context) (string, error) { return "", hangs(ctx) }
-		}, lambda: 10 * time.Second, after: 7 * time.Second, reason: "terra_secret"},
+		}, lambda: 10 * time.Second, after: 3 * time.Second, reason: "terra_secret"},
 		"the account key": {hang: func(b *bench) {
 			b.Keeper = func(ctx context.Context) (*ownership.Keeper, error) { return nil, hangs(ctx) }
 		}, lambda: 10 * time.Second, after: 7 * time.Second, reason: "account_key"},
