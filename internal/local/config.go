@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/handover-dev/handover/internal/settings"
 )
 
 // Config is what the local program is told: by a flag, or by HANDOVER_ and the flag's name in upper case with underscores.
@@ -21,6 +23,9 @@ type Config struct {
 	TerraAPIKey      string
 	Subscribers      []string // URLs to which each announcement is delivered
 	SweepEvery       time.Duration
+	WalkEvery        time.Duration
+	NotRevokedAfter  time.Duration
+	Retention        time.Duration
 	NoSimulator      bool   // no simulated Terra, and so no story
 	DynamoDBEndpoint string // "": the embedded ledger
 	SNSEndpoint      string // "": the local topic alone
@@ -50,6 +55,9 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	f.StringVar(&c.TerraAPIKey, "terra-api-key", "", "Terra's x-api-key")
 	f.Var(&subscribers, "subscriber", "`URL` to which each announcement is posted as SNS does; may be given several times")
 	f.DurationVar(&c.SweepEvery, "sweep-every", 2*time.Second, "how often what is unsettled is tried again")
+	f.DurationVar(&c.WalkEvery, "walk-every", 24*time.Hour, "how often all connections that Terra lists are walked through")
+	f.DurationVar(&c.NotRevokedAfter, "not-revoked-after", settings.DefaultNotRevokedAfter, "how long after its announcement a superseded connection may stay open")
+	f.DurationVar(&c.Retention, "retention", settings.DefaultRetention, "how long a connection is kept after it has ended")
 	f.BoolVar(&c.NoSimulator, "no-simulator", false, "play no story, and start no simulated Terra")
 	f.StringVar(&c.DynamoDBEndpoint, "dynamodb-endpoint", "", "`URL` of a DynamoDB to use instead of the embedded ledger")
 	f.StringVar(&c.SNSEndpoint, "sns-endpoint", "", "`URL` of an SNS to publish to as well")
@@ -92,8 +100,8 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 // kind says what a flag's value should be.
 func kind(f *flag.Flag) string {
 	switch f.Name {
-	case "sweep-every":
-		return "a duration such as 2s"
+	case "sweep-every", "walk-every", "not-revoked-after", "retention":
+		return "a duration such as " + f.DefValue
 	case "no-simulator":
 		return "true or false"
 	}
@@ -119,8 +127,13 @@ func (c *Config) check() error {
 	if len(c.SigningSecrets) == 0 {
 		c.SigningSecrets = []string{Secret}
 	}
-	if c.SweepEvery <= 0 {
-		fault("sweep-every", c.SweepEvery.String(), "a positive duration such as 2s")
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"sweep-every", c.SweepEvery}, {"walk-every", c.WalkEvery}, {"not-revoked-after", c.NotRevokedAfter}, {"retention", c.Retention}} {
+		if d.value <= 0 {
+			fault(d.name, d.value.String(), "a positive duration such as 2s")
+		}
 	}
 	urls := map[string][]string{"terra-api": {c.TerraAPI}, "dynamodb-endpoint": {c.DynamoDBEndpoint}, "sns-endpoint": {c.SNSEndpoint}, "subscriber": c.Subscribers}
 	for _, name := range []string{"terra-api", "dynamodb-endpoint", "sns-endpoint", "subscriber"} {

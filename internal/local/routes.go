@@ -94,7 +94,8 @@ type connection struct {
 	Attempts    int                 `json:"attempts,omitempty"`
 }
 
-// connections lists all connections, or with ?state=unsettled or ?state=settled those.
+// connections lists all connections, or with ?state=unsettled, settled or superseded those. Superseded are those that were announced as superseded and are
+// still open.
 func (p *program) connections(r *http.Request) (any, error) {
 	state := r.URL.Query().Get("state")
 	list := []connection{}

@@ -63,6 +63,7 @@ const (
 	maxAge       = 10 * time.Minute
 	refreshAfter = 30 * time.Second
 	retryAfter   = time.Second
+	readFor      = 3 * time.Second // the most that a webhook waits for it
 )
 
 // TerraSecret is Terra's secret, cached. It is safe for use by many goroutines.
@@ -99,6 +100,8 @@ func (s *TerraSecret) Refresh(ctx context.Context) (Terra, bool, error) {
 }
 
 func (s *TerraSecret) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readFor)
+	defer cancel()
 	s.readAt = s.Now()
 	text, err := s.Read(ctx)
 	if err != nil {

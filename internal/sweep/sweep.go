@@ -3,14 +3,17 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/telemetry"
 )
 
 // Sweep settles connections with a work mark, oldest first. Two sweeps at once do no harm.
@@ -29,17 +32,23 @@ type Sweep struct {
 
 // Report is what one run did.
 type Report struct {
-	Settled   int `json:"settled"`   // connections that owe nothing any more
-	PutOff    int `json:"put_off"`   // connections that must wait, for Terra's API or for an account to be named
-	Failed    int `json:"failed"`    // connections at which the ledger or the topic failed; they are tried again by the next run
-	Transfers int `json:"transfers"` // announcements of a transfer
+	Settled     int `json:"settled"`     // connections that owe nothing any more
+	PutOff      int `json:"put_off"`     // connections that must wait, for Terra's API or for an account to be named
+	Failed      int `json:"failed"`      // connections at which the ledger or the topic failed; they are tried again by a later run
+	Transfers   int `json:"transfers"`   // announcements of a transfer
+	Revocations int `json:"revocations"` // announcements of a revocation
+	Guesses     int `json:"guesses"`     // transfers among them whose order is only observed
+	Asked       int `json:"asked"`       // questions to Terra's API, also those that were not put because of its limit
+	Crowded     int `json:"crowded"`     // connections of an account whose row is too large: see ownership.Crowded
 }
 
 const (
-	page    = 50              // connections taken from the queue at once
-	workers = 4               // connections settled at the same time
-	margin  = 5 * time.Second // left of the function's time when the last connection is begun
-	each    = 4 * time.Second // for one connection
+	page    = 50               // connections taken from the queue at once
+	workers = 4                // connections settled at the same time
+	each    = 10 * time.Second // for one connection
+	margin  = each + time.Second
+	answer  = 4 * time.Second // for one answer of Terra's API
+	rest    = 5 * time.Second // how long Terra's API is left alone if it limits calls and does not say for how long, or if it does not answer
 )
 
 // Run settles what is due, until nothing is or the time is over: what is left is taken up by the next run.
@@ -52,7 +61,7 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	polite.Directory = &pause{Directory: keeper.Directory, now: s.Now}
 	run := run{keeper: &polite, tried: map[string]bool{}}
 	if deadline, ok := ctx.Deadline(); ok {
-		run.until = deadline.Add(-margin)
+		run.until = deadline.Add(-margin) // so that the connection begun last has its time
 	}
 	for more := true; more && !run.over(s.Now()) && ctx.Err() == nil; {
 		if err := s.settleDue(ctx, &run); err != nil {
@@ -63,9 +72,10 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	}
 	_, err = s.round(ctx, &run)
 	s.report(ctx, "round", err)
-	if run.report != (Report{}) {
-		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", run.report.Settled), slog.Int("put_off", run.report.PutOff),
-			slog.Int("failed", run.report.Failed), slog.Int("transfers", run.report.Transfers))
+	if r := run.report; r != (Report{}) {
+		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", r.Settled), slog.Int("put_off", r.PutOff), slog.Int("failed", r.Failed),
+			slog.Int("transfers", r.Transfers), slog.Int("revocations", r.Revocations), slog.Int("guesses", r.Guesses), slog.Int("asked", r.Asked),
+			slog.Int("crowded", r.Crowded))
 	}
 	return run.report, nil
 }
@@ -80,7 +90,7 @@ func (s *Sweep) report(ctx context.Context, what string, err error) {
 // settleDue settles what is due, until nothing is or the time is over.
 func (s *Sweep) settleDue(ctx context.Context, r *run) error {
 	for !r.over(s.Now()) {
-		due, err := s.Queue.ToDo(ctx, s.Now(), page)
+		due, err := s.Queue.ToDo(ctx, s.Now(), page+r.report.Failed) // those that failed still stand before the others
 		if err != nil {
 			return fmt.Errorf("reading the queue: %w", err)
 		}
@@ -105,10 +115,10 @@ type run struct {
 
 func (r *run) over(now time.Time) bool { return !r.until.IsZero() && now.After(r.until) }
 
-// untried returns the connections that this run has not tried: one that failed stays due, and is left to the next run.
+// untried returns a page of the connections that this run has not tried: one that failed stays due, and is left to a later run.
 func (r *run) untried(due []string) (fresh []string) {
 	for _, userID := range due {
-		if !r.tried[userID] {
+		if len(fresh) < page && !r.tried[userID] {
 			r.tried[userID] = true
 			fresh = append(fresh, userID)
 		}
@@ -116,45 +126,53 @@ func (r *run) untried(due []string) (fresh []string) {
 	return fresh
 }
 
-// settle settles the connections, a few at the same time.
+// settle settles the connections, a few at the same time, as long as there is time.
 func (r *run) settle(ctx context.Context, userIDs []string, s *Sweep) {
 	next := make(chan string)
 	var wg sync.WaitGroup
 	for range min(workers, len(userIDs)) {
 		wg.Go(func() {
 			for userID := range next {
-				result, err := r.one(ctx, userID)
+				if r.over(s.Now()) || ctx.Err() != nil {
+					continue
+				}
+				row, result, err := r.one(ctx, userID)
 				r.count(result, err)
 				if err != nil {
-					s.Log.LogAttrs(ctx, slog.LevelError, "sweep", slog.String("outcome", "failed"), slog.String("error", err.Error()))
+					personal := slices.Concat([]string{userID}, row.Tenures, row.Suspects)
+					s.Log.LogAttrs(ctx, slog.LevelError, "sweep", slog.String("outcome", "failed"), slog.String("error", telemetry.Without(err.Error(), personal...)))
 				}
 			}
 		})
 	}
 	for _, userID := range userIDs {
-		if r.over(s.Now()) || ctx.Err() != nil {
-			break
-		}
 		next <- userID
 	}
 	close(next)
 	wg.Wait()
 }
 
-func (r *run) one(ctx context.Context, userID string) (ownership.Result, error) {
+func (r *run) one(ctx context.Context, userID string) (ownership.Connection, ownership.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, each)
 	defer cancel()
 	row, found, err := r.keeper.Ledger.Connection(ctx, userID)
 	if err != nil || !found {
-		return ownership.Result{}, err
+		return row, ownership.Result{}, err
 	}
-	return r.keeper.Settle(ctx, row)
+	result, err := r.keeper.Settle(ctx, row)
+	return row, result, err
 }
 
 func (r *run) count(result ownership.Result, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Transfers += result.Transfers
+	r.report.Revocations += result.Revocations
+	r.report.Guesses += result.Guesses
+	r.report.Asked += result.Asked
+	if result.Crowded {
+		r.report.Crowded++
+	}
 	switch {
 	case err != nil:
 		r.report.Failed++
@@ -165,21 +183,16 @@ func (r *run) count(result ownership.Result, err error) {
 	}
 }
 
-// pause is a Directory that stops asking Terra for as long as Terra wants, for its limit is on all calls together, and for a while when Terra fails time and again:
-// each failure can cost seconds. Connections that need no answer are settled meanwhile.
+// pause is a Directory that stops asking Terra for as long as Terra wants, for its limit is on all calls together, and for a rest when it does not answer.
+// Connections that need no answer are settled meanwhile.
 type pause struct {
 	ownership.Directory
 	now func() time.Time
 
-	mu       sync.Mutex
-	until    time.Time
-	failures int // in a row
+	mu      sync.Mutex
+	until   time.Time
+	because error // why there is a pause; nil: Terra's limit
 }
-
-const (
-	tooManyFailures = 3
-	pauseForFailure = 20 * time.Second
-)
 
 func (p *pause) Athlete(ctx context.Context, userID string) (ownership.Profile, error) {
 	return p.ask(ctx, userID, p.Directory.Athlete)
@@ -190,25 +203,39 @@ func (p *pause) UserInfo(ctx context.Context, userID string) (ownership.Profile,
 }
 
 func (p *pause) ask(ctx context.Context, userID string, call func(context.Context, string) (ownership.Profile, error)) (ownership.Profile, error) {
-	p.mu.Lock()
-	left := p.until.Sub(p.now())
-	p.mu.Unlock()
-	if left > 0 {
-		return ownership.Profile{}, &ownership.Limited{RetryAfter: left}
+	if err := p.paused(); err != nil {
+		return ownership.Profile{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
 	profile, err := call(ctx, userID)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	limited := (*ownership.Limited)(nil)
-	switch {
-	case err == nil || errors.Is(err, ownership.ErrGone):
-		p.failures = 0
-	case errors.As(err, &limited):
-		p.until = p.now().Add(limited.RetryAfter)
-	default:
-		if p.failures++; p.failures >= tooManyFailures {
-			p.until = p.now().Add(pauseForFailure)
-		}
+	if limited := (*ownership.Limited)(nil); errors.As(err, &limited) {
+		p.begin(cmp.Or(limited.RetryAfter, rest), nil)
+	} else if errors.Is(err, context.DeadlineExceeded) {
+		p.begin(rest, err)
 	}
 	return profile, err
+}
+
+// paused returns why Terra is not asked now, nil if it is.
+func (p *pause) paused() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := p.until.Sub(p.now())
+	if left > 0 && p.because == nil {
+		return &ownership.Limited{RetryAfter: left}
+	}
+	if left > 0 {
+		return p.because
+	}
+	return nil
+}
+
+// begin begins a pause, if it ends later than the one that may be under way.
+func (p *pause) begin(length time.Duration, because error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until := p.now().Add(length); until.After(p.until) {
+		p.until, p.because = until, because
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -14,7 +15,7 @@ import (
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 type request struct {
 	signature  string // X-Terra-Signature
-	deprecated string // Terra-Signature, its deprecated twin
+	deprecated string // Terra-Signature, its deprecated twin, if it is another
 	delivery   string // X-Terra-Trace-Id
 	body       []byte // the raw bytes that Terra sent
 }
@@ -24,49 +25,83 @@ var (
 	errTooLarge   = errors.New("body too large")
 )
 
+// decoder is a JSON decoder with the input that it takes without copying, a *bytes.Buffer.
+type decoder struct {
+	jsontext.Decoder
+	input bytes.Buffer
+}
+
+// decoders is a package variable because a decoder would be a third of what a webhook allocates. Nothing can be observed through it: a decoder that lies
+// here refers to no event.
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func (d *decoder) over(event []byte) {
+	d.input = *bytes.NewBuffer(event)
+	d.Reset(&d.input, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+func (d *decoder) release() {
+	d.over(nil)
+	decoders.Put(d)
+}
+
 // parseRequest reads a gateway event in one pass. The body is unescaped or decoded in place: request.body is a part of event, which is changed. Header
 // names are taken in any case, for gateways differ.
 func parseRequest(event []byte) (request, error) {
 	var (
-		r       request
-		body    []byte // a part of event: the body as a JSON string
-		encoded bool
+		r                               request
+		signature, deprecated, delivery []byte // parts of event: the headers' values as JSON strings
+		body                            []byte // the same of the body
+		encoded                         bool
 	)
-	d := jsontext.NewDecoder(bytes.NewBuffer(event), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	d := decoders.Get().(*decoder)
+	defer d.release()
+	d.over(event)
+	next := func() (value []byte, err error) { // the next value, in less time than SkipValue, which keeps account of every token
+		read, err := d.ReadValue()
+		end := int(d.InputOffset())
+		return event[end-len(read) : end : end], err
+	}
 	err := members(d, func(name []byte) error {
-		switch string(name) {
-		case `"headers"`:
+		if string(name) == `"headers"` {
 			return members(d, func(name []byte) error {
-				value, err := headerValue(d, name)
+				value, err := next()
 				switch {
-				case err != nil || value == "":
+				case string(value) == `""`: // as none
 				case equalFold(name, `"x-terra-signature"`):
-					r.signature = value
+					signature = value
 				case equalFold(name, `"terra-signature"`):
-					r.deprecated = value
-				default:
-					r.delivery = value
+					deprecated = value
+				case equalFold(name, `"x-terra-trace-id"`):
+					delivery = value
 				}
 				return err
 			})
-		case `"isBase64Encoded"`:
-			value, err := d.ReadValue()
-			encoded = value.Kind() == 't'
-			return err
-		case `"body"`:
-			value, err := d.ReadValue()
-			if err != nil {
-				return err
-			}
-			body = nil
-			if value.Kind() == '"' {
-				end := int(d.InputOffset())
-				body = event[end-len(value) : end : end]
-			}
-			return nil
 		}
-		return d.SkipValue()
+		value, err := next()
+		switch string(name) {
+		case `"isBase64Encoded"`:
+			encoded = string(value) == "true"
+		case `"body"`:
+			body = value
+		}
+		return err
 	})
+	if string(body) == "null" {
+		body = nil
+	}
+	if bytes.Equal(deprecated, signature) {
+		deprecated = nil
+	}
+	if err == nil {
+		r.signature, err = text(signature)
+	}
+	if err == nil {
+		r.deprecated, err = text(deprecated)
+	}
+	if err == nil {
+		r.delivery, err = text(delivery)
+	}
 	if err != nil {
 		return request{}, errNotGateway
 	}
@@ -89,16 +124,14 @@ func parseRequest(event []byte) (request, error) {
 	return r, nil
 }
 
-// headerValue reads the value of a header that is used, and skips that of any other.
-func headerValue(d *jsontext.Decoder, name []byte) (string, error) {
-	if !equalFold(name, `"x-terra-signature"`) && !equalFold(name, `"terra-signature"`) && !equalFold(name, `"x-terra-trace-id"`) {
-		return "", d.SkipValue()
+// text is the text of a JSON string, "" for nil.
+func text(quoted []byte) (string, error) {
+	if quoted == nil {
+		return "", nil
 	}
-	token, err := d.ReadToken()
-	if err != nil || token.Kind() != '"' {
-		return "", errNotGateway
-	}
-	return token.String(), nil
+	var room [128]byte
+	unquoted, err := jsontext.AppendUnquote(room[:0], quoted)
+	return string(unquoted), err
 }
 
 func equalFold(name []byte, want string) bool {
@@ -106,7 +139,7 @@ func equalFold(name []byte, want string) bool {
 }
 
 // members calls read at each member of the object that comes next, with the quoted name as it stands in the input; read must read or skip the value.
-func members(d *jsontext.Decoder, read func(name []byte) error) error {
+func members(d *decoder, read func(name []byte) error) error {
 	open, err := d.ReadToken()
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ const (
 	margin = 300 * time.Millisecond
 )
 
-// Secrets is where Terra's signing secrets come from.
+// Secrets is where Terra's signing secrets come from. It bounds the time that reading them takes by itself.
 type Secrets interface {
 	// Get returns the secrets that are live, or an error if there are none.
 	Get(ctx context.Context) (settings.Terra, error)
@@ -57,21 +57,19 @@ var (
 	errKeeper = errors.New("the account key cannot be used")
 )
 
-// Invoke handles one event of API Gateway's, and returns the answer to it. It never returns an error: API Gateway would answer 500 to it without a word.
+// Invoke handles one event of API Gateway's, whose bytes it changes, and returns the answer to it. It never returns an error: API Gateway would answer 500 to
+// it without a word.
 func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	start := h.Now()
-	left := budget
-	if deadline, ok := ctx.Deadline(); ok {
-		left = min(left, time.Until(deadline)-margin)
+	until := time.Now().Add(budget)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Add(-margin).Before(until) {
+		until = deadline.Add(-margin)
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
-	defer cancel()
-
 	var line line
-	err := h.handle(ctx, event, &line)
+	err := h.handle(ctx, until, event, &line)
 	if err == nil {
 		h.write(ctx, &line, 200, start, line.later)
-		return []byte(accepted), nil
+		return append(event[:0], accepted...), nil // in the memory of the event, which nobody needs any more
 	}
 	answer, status, reason := refusal(err)
 	line.outcome, line.reason = "refused", reason
@@ -92,7 +90,7 @@ type line struct {
 	later    error // stored, but the rest is left to the sweep
 }
 
-func (h *Handler) handle(ctx context.Context, event []byte, line *line) error {
+func (h *Handler) handle(ctx context.Context, until time.Time, event []byte, line *line) error {
 	r, err := parseRequest(event)
 	if err != nil {
 		return err
@@ -107,7 +105,7 @@ func (h *Handler) handle(ctx context.Context, event []byte, line *line) error {
 		return err
 	}
 	line.event = e
-	return h.apply(ctx, e, signedAt, line)
+	return h.apply(ctx, until, e, signedAt, line)
 }
 
 // verify checks the signature under either header against all live secrets. When it is of none, the secrets are read again, so that no webhook is refused
@@ -135,7 +133,7 @@ func (h *Handler) verify(ctx context.Context, r request) (signedAt time.Time, er
 func (h *Handler) check(r request, secret settings.Terra) (time.Time, error) {
 	now := h.Now()
 	signedAt, err := terra.Verify(r.signature, r.body, secret.SigningSecrets, now, h.Window)
-	if err == nil || r.deprecated == "" || r.deprecated == r.signature {
+	if err == nil || r.deprecated == "" {
 		return signedAt, err
 	}
 	twinSignedAt, twinErr := terra.Verify(r.deprecated, r.body, secret.SigningSecrets, now, h.Window)
@@ -146,22 +144,23 @@ func (h *Handler) check(r request, secret settings.Terra) (time.Time, error) {
 	return twinSignedAt, twinErr
 }
 
-// apply does what the event asks for: DESIGN's table "What each event does".
-func (h *Handler) apply(ctx context.Context, e terra.Event, signedAt time.Time, line *line) error {
-	facts := h.facts(e, signedAt)
-	if len(facts) == 0 {
+// apply does what the event asks for, until then: DESIGN's table "What each event does".
+func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, signedAt time.Time, line *line) error {
+	passing := !e.CanChangeOwnership()
+	switch {
+	case !e.User.Present, !e.Known(), e.Type == "auth" && e.Status == "error": // what an event of unknown type says of its user, nobody knows
 		line.outcome = "nothing_to_store"
 		return nil
-	}
-	passing := !e.CanChangeOwnership()
-	if passing && h.Seen == nil {
+	case passing && h.Seen == nil:
 		line.outcome = "not_watched"
 		return nil
-	}
-	if passing && h.Seen.has(facts[0], h.Now()) {
+	case passing && h.Seen.has(of(e.User), h.Now()):
 		line.outcome = "known"
 		return nil
 	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	facts := h.facts(e, signedAt)
 	keeper, err := h.Keeper(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errKeeper, err)
@@ -202,11 +201,8 @@ func (h *Handler) apply(ctx context.Context, e terra.Event, signedAt time.Time, 
 	return nil
 }
 
-// facts are what an event says: of no, one or two connections. What an event of unknown type says of its user, nobody knows.
+// facts are what an event says: of one connection, or of two.
 func (h *Handler) facts(e terra.Event, signedAt time.Time) []ownership.Facts {
-	if !e.User.Present || !e.Known() {
-		return nil
-	}
 	seen := signedAt // when this was seen to happen, if Terra does not say
 	if now := h.Now(); now.Before(seen) {
 		seen = now
@@ -214,9 +210,6 @@ func (h *Handler) facts(e terra.Event, signedAt time.Time) []ownership.Facts {
 	f := of(e.User)
 	switch e.Type {
 	case "auth":
-		if e.Status == "error" {
-			return nil
-		}
 		if f.Reference == "" {
 			f.Reference = e.ReferenceID // the legacy shape
 		}

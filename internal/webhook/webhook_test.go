@@ -88,7 +88,7 @@ type answer struct {
 // send passes an event to the handler.
 func (b *bench) send(event []byte) answer {
 	b.t.Helper()
-	raw, err := b.Invoke(b.t.Context(), event)
+	raw, err := b.Invoke(b.t.Context(), bytes.Clone(event)) // which changes it
 	if err != nil {
 		b.t.Fatalf("Invoke returned an error: %v", err)
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package webhook_test
+
+// raceDetector makes programs allocate more.
+const raceDetector = false
