@@ -163,13 +163,16 @@ func TestEraseClaimMeetsAClaim(t *testing.T) {
 		call    string // before this call …
 		attempt int    // … of this number …
 		lose    bool   // … and the reply to the first one was lost
+		erases  bool   // a third claim comes too, and is erased, which leaves a sign on the row
 	}{
 		{call: "DeleteItem", attempt: 1},
+		{call: "DeleteItem", attempt: 1, erases: true},
+		{call: "DeleteItem", attempt: 2, lose: true, erases: true},
 		{call: "DeleteItem", attempt: 2, lose: true},
 		{call: "UpdateItem", attempt: 1},
 		{call: "UpdateItem", attempt: 2, lose: true},
 	} {
-		t.Run(fmt.Sprint(meet), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%+v", meet), func(t *testing.T) {
 			l, client, wire := open(t)
 			mine := ownership.Claim{UserID: "mine", Tenures: []string{"tony"}, Version: 1}
 			other := ownership.Claim{UserID: "other", Tenures: []string{"pepper"}, Version: 1}
@@ -186,6 +189,16 @@ func TestEraseClaimMeetsAClaim(t *testing.T) {
 				came = true
 				if row, err := competitor.Claim(t.Context(), account, other); err != nil || !reflect.DeepEqual(row.Claims["other"], other) {
 					t.Errorf("Claim = %+v, %v", row, err)
+				}
+				if !meet.erases {
+					return
+				}
+				third := ownership.Claim{UserID: "third", Tenures: []string{"happy"}, Version: 1}
+				if _, err := competitor.Claim(t.Context(), account, third); err != nil {
+					t.Error(err)
+				}
+				if err := competitor.EraseClaim(t.Context(), account, "third", nil); err != nil {
+					t.Error(err)
 				}
 			}
 			if err := l.EraseClaim(t.Context(), account, "mine", nil); err != nil {
