@@ -70,12 +70,20 @@ const (
 	afterFailure = 5 * time.Minute // how long the walk rests when Terra's list cannot be had
 )
 
-// errTimeOver ends a step of the walk that the next run goes on with.
-var errTimeOver = errors.New("the time of this run is over")
+var (
+	errTimeOver = errors.New("the time of this run is over")        // the next run goes on
+	errRepeats  = errors.New("the page is the one before it again") // the list ends: Terra's API knows no pages, or repeats itself
+)
+
+// digest stands for a user_id where none should be kept.
+func digest(userID string) string {
+	sum := sha256.Sum256([]byte(userID))
+	return hex.EncodeToString(sum[:8])
+}
 
 // step goes on with the walk that is under way by one page, or begins one if the last is long enough ago. It reports whether there is more to do now.
 func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
-	w, err := s.lastWalk(ctx)
+	w, err := s.LastWalk(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -116,8 +124,8 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 	return err == nil && w.FinishedAt.IsZero(), err
 }
 
-// lastWalk reads the state of the walk that is under way, or else of the last one.
-func (s *Sweep) lastWalk(ctx context.Context) (Walk, error) {
+// LastWalk reads the state of the walk that is under way, or else of the last one.
+func (s *Sweep) LastWalk(ctx context.Context) (Walk, error) {
 	var w Walk
 	text, err := s.Register.Note(ctx, walkNote)
 	if err != nil || text == "" {
@@ -144,6 +152,7 @@ func (s *Sweep) keep(ctx context.Context, w Walk) error {
 func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 	var (
 		index   int
+		first   string
 		pending []terra.Subscription
 	)
 	flush := func() error {
@@ -164,7 +173,12 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 	}
 	w.Counts.Pages++
 	page, err := s.Terra.Subscriptions(ctx, w.Page, perPage, func(listed terra.Subscription) error {
-		if index++; index <= w.Offset+len(pending) {
+		if index++; index == 1 {
+			if first = digest(listed.UserID); w.Page > 0 && first == w.First {
+				return errRepeats
+			}
+		}
+		if index <= w.Offset+len(pending) {
 			return nil // done by an earlier run
 		}
 		pending = append(pending, listed)
@@ -173,7 +187,8 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		}
 		return nil
 	})
-	if err != nil {
+	repeats := errors.Is(err, errRepeats)
+	if err != nil && !repeats {
 		return fmt.Errorf("listing Terra's connections: %w", err)
 	}
 	if len(pending) > 0 {
@@ -182,14 +197,10 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		}
 	}
 	w.Counts.Unusable += page.Unusable
-	total := page.Count + page.Unusable
-	sum := sha256.Sum256([]byte(page.First))
-	first := hex.EncodeToString(sum[:8])
-	repeated := w.Page > 0 && page.First != "" && first == w.First
-	if repeated {
+	if repeats {
 		w.Counts.Repeated++
 	}
-	if page.Last || repeated || total != perPage {
+	if page.Last || repeats || page.Count == 0 || page.Count > perPage {
 		w.Phase = absent
 		if w.Counts.Known+w.Counts.New == 0 { // an empty list is no proof that everybody has gone: more likely, the credentials are of another environment
 			w.FinishedAt = s.Now()

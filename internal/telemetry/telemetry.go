@@ -36,7 +36,9 @@ func masked() func(groups []string, a slog.Attr) slog.Attr {
 		slog.TimeKey, slog.LevelKey, slog.MessageKey,
 		"outcome", "reason", "status", "type", "provider", "account", "delivery", "ms",
 		"transfers", "revocations", "guesses", "asked", "waiting", "crowded", "error",
-		"settled", "put_off", "failed", "order", "id", "subscriber", "attempts",
+		"settled", "put_off", "failed",
+		"known", "new", "changed", "without_reference", "unusable", "closed", "doubtful", "unidentifiable", "pages", "repeated",
+		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts",
 	}
 	return func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) > 0 || !slices.Contains(allowed, a.Key) || !plain(a.Value) {
