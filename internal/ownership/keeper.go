@@ -50,6 +50,7 @@ type Result struct {
 	Guesses     int    // transfers among them whose order is only observed
 	Waiting     string // why the connection is not settled, in words without personal data; "" if it is
 	Crowded     bool   // an account's row is too large: see [Crowded]
+	Nameless    bool   // a connection has no reference_id: it owns nothing, and displaces nobody
 	Asked       int    // calls to Terra's API
 	Accounts    []string
 }
@@ -60,6 +61,7 @@ func (r *Result) add(o Result) {
 	r.Guesses += o.Guesses
 	r.Asked += o.Asked
 	r.Crowded = r.Crowded || o.Crowded
+	r.Nameless = r.Nameless || o.Nameless
 	r.Accounts = append(r.Accounts, o.Accounts...)
 }
 
@@ -132,13 +134,13 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 		}
 
 		// What is not known about r?
-		n := r
+		var n Connection
 		switch {
 		case len(r.Suspects) > 0:
 			if n, err = k.judge(ctx, r, done); err != nil {
 				return heirs, k.postpone(ctx, r, nil, waitFor(err), done)
 			}
-		case !asked && (len(r.Accounts) == 0 || !r.Certainty.Sure()):
+		case !asked && wantsAnswer(r):
 			asked = true
 			if n, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
 				n = join(n, Facts{UserID: r.UserID, ClosedAt: k.Now()})
@@ -178,6 +180,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 				return heirs, k.postpone(ctx, r, said, wait{reason: "the connection that replaced it has no reference_id yet"}, done)
 			}
 		}
+		done.Nameless = done.Nameless || r.Reference() == ""
 		done.Accounts = append(done.Accounts, r.Accounts...)
 		var finished bool
 		if r, finished, err = k.Ledger.Finish(ctx, r, said); err != nil {
@@ -188,6 +191,11 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 		}
 	}
 	return heirs, nil
+}
+
+// wantsAnswer reports whether Terra's API may know something about r that matters. Of a connection that has ended without ever having a reference_id nothing does.
+func wantsAnswer(r Connection) bool {
+	return (len(r.Accounts) == 0 || !r.Certainty.Sure()) && !(r.Closed() && r.Reference() == "")
 }
 
 // judge asks Terra's API which reference_id is the present one, and returns r with its suspects judged. An event is never believed about this, for it
@@ -388,7 +396,10 @@ func patience(r Connection, apiErr error) wait {
 	return wait{}
 }
 
-// postpone leaves r to a later attempt.
+// postponeTime is what is spent on putting a row off after the time for settling it is over.
+const postponeTime = 250 * time.Millisecond
+
+// postpone leaves r to a later attempt. It does so even when ctx is over, for that is often why.
 func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wait, done *Result) error {
 	done.Waiting = w.reason
 	limit := k.Backoff.Max
@@ -398,6 +409,11 @@ func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wa
 	r.NextAttempt = k.Now().Add(max(k.Backoff.delay(r.Attempts, limit), w.least))
 	r.Attempts++
 	r.Waiting = w.reason
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), postponeTime)
+		defer cancel()
+	}
 	if _, _, err := k.Ledger.Postpone(ctx, r, said); err != nil {
 		return fmt.Errorf("putting a connection off: %w", err)
 	}

@@ -32,14 +32,15 @@ type Sweep struct {
 
 // Report is what one run did.
 type Report struct {
-	Settled     int `json:"settled"`     // connections that owe nothing any more
-	PutOff      int `json:"put_off"`     // connections that must wait, for Terra's API or for an account to be named
-	Failed      int `json:"failed"`      // connections at which the ledger or the topic failed; they are tried again by a later run
-	Transfers   int `json:"transfers"`   // announcements of a transfer
-	Revocations int `json:"revocations"` // announcements of a revocation
-	Guesses     int `json:"guesses"`     // transfers among them whose order is only observed
-	Asked       int `json:"asked"`       // questions to Terra's API, also those that were not put because of its limit
-	Crowded     int `json:"crowded"`     // connections of an account whose row is too large: see ownership.Crowded
+	Settled     int `json:"settled"`           // connections that owe nothing any more
+	PutOff      int `json:"put_off"`           // connections that must wait, for Terra's API or for an account to be named
+	Failed      int `json:"failed"`            // connections at which the ledger or the topic failed; they are tried again by a later run
+	Transfers   int `json:"transfers"`         // announcements of a transfer
+	Revocations int `json:"revocations"`       // announcements of a revocation
+	Guesses     int `json:"guesses"`           // transfers among them whose order is only observed
+	Asked       int `json:"asked"`             // questions to Terra's API, also those that were not put because of its limit
+	Crowded     int `json:"crowded"`           // connections of an account whose row is too large: see ownership.Crowded
+	Nameless    int `json:"without_reference"` // connections without a reference_id
 }
 
 const (
@@ -75,7 +76,8 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	if r := run.report; r != (Report{}) {
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", r.Settled), slog.Int("put_off", r.PutOff), slog.Int("failed", r.Failed),
 			slog.Int("transfers", r.Transfers), slog.Int("revocations", r.Revocations), slog.Int("guesses", r.Guesses), slog.Int("asked", r.Asked),
-			slog.Int("crowded", r.Crowded))
+			slog.Int("crowded", r.Crowded),
+			slog.Int("without_reference", r.Nameless))
 	}
 	return run.report, nil
 }
@@ -172,6 +174,9 @@ func (r *run) count(result ownership.Result, err error) {
 	r.report.Asked += result.Asked
 	if result.Crowded {
 		r.report.Crowded++
+	}
+	if result.Nameless {
+		r.report.Nameless++
 	}
 	switch {
 	case err != nil:

@@ -286,6 +286,9 @@ func (h *Handler) write(ctx context.Context, l *line, status int, start time.Tim
 	if l.result.Waiting != "" {
 		add("waiting", l.withoutIDs(l.result.Waiting))
 	}
+	if l.result.Nameless {
+		attrs = append(attrs, slog.Bool("without_reference", true))
+	}
 	if l.result.Crowded {
 		attrs = append(attrs, slog.Bool("crowded", true))
 	}
