@@ -215,8 +215,8 @@ func TestRun(t *testing.T) {
 		slices.Sort(b.topic.said)
 		check(t, "announced", strings.Join(b.topic.said, ", "), "handover.account.transferred.v1 u1 → u2, handover.account.transferred.v1 u3 → u4, handover.connection.revoked.v1 u1 → ")
 		raw, err := json.Marshal(report)
-		check(t, "as JSON", string(raw)+fmt.Sprint(err), `{"settled":4,"put_off":0,"failed":0,"transfers":2,"revocations":1,"guesses":1,"asked":2,"crowded":0}<nil>`)
-		if got := b.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"msg":"sweep","settled":4,"put_off":0,"failed":0,"transfers":2,"revocations":1,"guesses":1,"asked":2,"crowded":0}`) {
+		check(t, "as JSON", string(raw)+fmt.Sprint(err), `{"settled":4,"put_off":0,"failed":0,"transfers":2,"revocations":1,"guesses":1,"asked":2,"crowded":0,"without_reference":0}<nil>`)
+		if got := b.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"msg":"sweep","settled":4,"put_off":0,"failed":0,"transfers":2,"revocations":1,"guesses":1,"asked":2,"crowded":0,"without_reference":0}`) {
 			t.Errorf("log %s", got)
 		}
 	})
