@@ -16,6 +16,7 @@ import (
 	"github.com/handover-dev/handover/internal/awsconfig"
 	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/revoke"
 	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/sweep"
 	"github.com/handover-dev/handover/internal/terra"
@@ -103,4 +104,28 @@ func (s *Stack) Sweep() *sweep.Sweep {
 		Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now,
 		Register: s.ledger, Terra: s.terra, WalkEvery: 24 * time.Hour, RoundEvery: time.Hour, NotRevokedAfter: s.settings.NotRevokedAfter,
 	}
+}
+
+// Revoke is the handler of the revoke function.
+func (s *Stack) Revoke(r settings.Revoke) *revoke.Revoker {
+	revoker := &revoke.Revoker{
+		Policy:    revoke.Policy(r.Policy),
+		Ledger:    s.ledger,
+		Directory: s.terra,
+		Terra:     s.terra,
+		End: func(ctx context.Context, userID string) error {
+			keeper, err := s.keeper.Get(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = keeper.End(ctx, userID)
+			return err
+		},
+		Log: s.log,
+		Now: time.Now,
+	}
+	if r.DryRun {
+		revoker.Terra = revoke.DryRun{}
+	}
+	return revoker
 }
