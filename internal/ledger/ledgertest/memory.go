@@ -214,13 +214,15 @@ func (m *Memory) writeAccount(ctx context.Context, op, account string, change fu
 func (m *Memory) ToDo(ctx context.Context, due time.Time, limit int) ([]string, error) {
 	var userIDs []string
 	err := m.do(ctx, "ToDo", func() {
-		rows := slices.SortedFunc(maps.Values(m.connections), func(a, b ownership.Connection) int {
-			return a.NextAttempt.Compare(b.NextAttempt)
-		})
-		for _, row := range rows {
-			if row.ToDo && !row.NextAttempt.After(due) && len(userIDs) < limit {
-				userIDs = append(userIDs, row.UserID)
+		var rows []ownership.Connection
+		for _, row := range m.connections {
+			if row.ToDo && !row.NextAttempt.After(due) {
+				rows = append(rows, row)
 			}
+		}
+		slices.SortFunc(rows, func(a, b ownership.Connection) int { return a.NextAttempt.Compare(b.NextAttempt) })
+		for _, row := range rows[:min(limit, len(rows))] {
+			userIDs = append(userIDs, row.UserID)
 		}
 	})
 	if err != nil {
@@ -290,12 +292,7 @@ func page[Row any](ctx context.Context, m *Memory, op string, rows map[string]Ro
 		return nil, "", err
 	}
 	err = m.do(ctx, op, func() {
-		keys := slices.Sorted(maps.Keys(rows))
-		from, found := slices.BinarySearch(keys, after)
-		if found {
-			from++
-		}
-		keys = keys[from:]
+		keys := leastAfter(after, maps.Keys(rows), limit+1)
 		if len(keys) > limit {
 			keys = keys[:limit]
 			next = ledger.Cursor(keys[limit-1])
@@ -310,6 +307,22 @@ func page[Row any](ctx context.Context, m *Memory, op string, rows map[string]Ro
 		return nil, "", err
 	}
 	return copies, next, nil
+}
+
+// leastAfter returns the n least keys that are greater than after, sorted. It does not sort them all: there may be many pages of many rows.
+func leastAfter(after string, keys iter.Seq[string], n int) []string {
+	var least []string
+	for key := range keys {
+		if key > after {
+			least = append(least, key)
+		}
+		if len(least) >= 10*n {
+			slices.Sort(least)
+			least = least[:n]
+		}
+	}
+	slices.Sort(least)
+	return least[:min(n, len(least))]
 }
 
 // Note implements [ownership.Register].
