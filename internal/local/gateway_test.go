@@ -143,10 +143,6 @@ func TestGateway(t *testing.T) {
 			request: post(strings.Repeat("x", 5<<20), "application/octet-stream"), status: 413, body: problem("Request Entity Too Large", "413"),
 			header: http.Header{"Content-Type": {"application/problem+json"}},
 		},
-		"10 MB": {
-			request: post(strings.Repeat("x", 10<<20), "text/plain"), status: 413, body: problem("Request Entity Too Large", "413"),
-			header: http.Header{"Content-Type": {"application/problem+json"}},
-		},
 		"more than 10 MB": {
 			request: post(strings.Repeat("x", 10<<20+1), "text/plain"), status: 413, body: problem("Request Entity Too Large", "413"),
 			header: http.Header{"Content-Type": {"application/problem+json"}},
@@ -190,15 +186,11 @@ func TestGreatBodies(t *testing.T) {
 		if w.Code != 200 || len(f.events) != 1 {
 			t.Fatalf("%s: answered %d", contentType, w.Code)
 		}
-		var got events.APIGatewayV2HTTPRequest
-		if err := json.Unmarshal(f.events[0], &got); err != nil {
-			t.Fatal(err)
+		sent := body
+		if contentType != "application/json" {
+			sent = base64.StdEncoding.EncodeToString([]byte(body))
 		}
-		raw := []byte(got.Body)
-		if got.IsBase64Encoded {
-			raw, _ = base64.StdEncoding.DecodeString(got.Body)
-		}
-		if !bytes.Equal(raw, []byte(body)) {
+		if !bytes.Contains(f.events[0], []byte(`"body":"`+sent+`"`)) {
 			t.Errorf("%s: another body came through", contentType)
 		}
 	}
