@@ -1,6 +1,8 @@
 package endtoend
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -69,5 +71,21 @@ func (q topic) receive() (messages []message) {
 			}
 			messages = append(messages, message{*m.Body, attributes})
 		}
+	}
+}
+
+// subscribe makes a topic, and subscribes a backend of the app's to it by HTTP.
+func subscribe(t *testing.T, config aws.Config, name string, backend http.Handler) {
+	t.Helper()
+	server := httptest.NewServer(backend)
+	t.Cleanup(server.Close)
+	client := sns.NewFromConfig(config)
+	created, err := client.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Subscribe(t.Context(), &sns.SubscribeInput{TopicArn: created.TopicArn, Protocol: aws.String("http"), Endpoint: &server.URL})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -35,6 +35,16 @@ func buildProgram(t *testing.T) string {
 
 func build(t *testing.T, path, source string, arguments ...string) {
 	t.Helper()
+	// The sources are looked at, so that go test knows a result to be old when they have changed.
+	files, err := filepath.Glob(filepath.Join(realparts.Root(t), source, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	command := exec.Command("go", append(append([]string{"build", "-o", path}, arguments...), source)...)
 	command.Dir = realparts.Root(t)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
