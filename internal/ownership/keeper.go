@@ -126,15 +126,16 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 		case !asked && (len(r.Accounts) == 0 || !r.Certainty.Sure()):
 			asked = true
 			n, apiErr = k.ask(ctx, r, done)
-		default:
-			if n, err = k.nameSuccessors(ctx, r); err != nil {
-				return heirs, err
-			}
+		}
+		if n, err = k.nameSuccessors(ctx, n); err != nil {
+			return heirs, err
 		}
 		if !sameFacts(n, r) {
-			if r, _, err = k.Ledger.Update(ctx, changed(r, n, k.Now().Add(k.Grace))); err != nil {
+			var stored bool
+			if r, stored, err = k.Ledger.Update(ctx, changed(r, n, k.Now().Add(k.Grace))); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
 			}
+			asked = asked && stored // an answer that came too late to be stored is asked for again
 			continue
 		}
 
