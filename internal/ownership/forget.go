@@ -114,6 +114,12 @@ func (k *Keeper) forgetIn(ctx context.Context, ledger Eraser, a Account, gone fu
 		if err := ledger.EraseClaim(ctx, a.Key, userID, marks); err != nil {
 			return err
 		}
+		if gone(userID) {
+			continue
+		}
+		if err := ledger.Erase(ctx, userID); err != nil { // its row has expired, and no list shows it
+			return err
+		}
 	}
 	for _, m := range a.Marks {
 		if !gone(m.Current) || gone(m.User) {

@@ -134,7 +134,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 		}
 
 		// What is not known about r?
-		var n Connection
+		n := r
 		switch {
 		case len(r.Suspects) > 0:
 			if n, err = k.judge(ctx, r, done); err != nil {
@@ -145,15 +145,16 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			if n, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
 				n = join(n, Facts{UserID: r.UserID, ClosedAt: k.Now()})
 			}
-		default:
-			if n, err = k.nameSuccessors(ctx, r); err != nil {
-				return heirs, err
-			}
+		}
+		if n, err = k.nameSuccessors(ctx, n); err != nil {
+			return heirs, err
 		}
 		if !sameFacts(n, r) {
-			if r, _, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
+			var stored bool
+			if r, stored, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
 			}
+			asked = asked && stored // an answer that came too late to be stored is asked for again
 			continue
 		}
 

@@ -77,8 +77,8 @@ func (r *Revoker) newest(ctx context.Context, _ ownership.Announcement, row owne
 //     another is made, and does not say so. So Terra is asked.
 //   - The newcomer must be one. Who consents anew gets a new user_id, and a user_reauth that links it to the old one: it looks newer than somebody who in
 //     truth came in between, and must not lose the account to them. That leaves both connected, for a person to decide.
-//   - All of this must be sure. An account that is not known (a user_reauth has ended the previous connection), a time that is a guess, a connection that
-//     carried another reference before: nothing is ended for their sake.
+//   - All of this must be sure. An account that is not known (a user_reauth has ended the previous connection), a time that is a guess, a connection whose
+//     first reference is not its present one: nothing is ended for their sake.
 func (r *Revoker) first(ctx context.Context, a ownership.Announcement, row ownership.Connection) (bool, error) {
 	if a.Account == "" {
 		return true, nil
@@ -89,7 +89,7 @@ func (r *Revoker) first(ctx context.Context, a ownership.Announcement, row owner
 	}
 	since := since(account, row.UserID, map[string]bool{})
 	for _, c := range account.Claims {
-		if c.Closed || len(c.Tenures) > 1 || c.Tenures[0] == row.Reference() || !c.Certainty.Sure() || !c.ConnectedAt.Before(since) {
+		if c.Tenures[0] == row.Reference() || !c.Certainty.Sure() || !c.ConnectedAt.Before(since) {
 			continue
 		}
 		if there, err := r.connected(ctx, c.UserID, c.Tenures[0]); err != nil || there {

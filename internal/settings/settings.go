@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,7 +63,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		NotRevokedAfter:  DefaultNotRevokedAfter,
 	}
 	if value := getenv("TERRA_API_URL"); value != "" {
-		s.TerraAPI = value
+		s.TerraAPI = strings.TrimRight(value, "/")
 		if u, err := url.Parse(value); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 			wrong.add("TERRA_API_URL", "a URL such as "+DefaultTerraAPI, value)
 		}

@@ -138,7 +138,7 @@ func (r *run) settle(ctx context.Context, userIDs []string, s *Sweep) {
 				if r.over(s.Now()) || ctx.Err() != nil {
 					continue
 				}
-				row, result, err := r.one(ctx, userID)
+				row, result, err := s.one(ctx, r.keeper, userID)
 				r.count(result, err)
 				if err != nil {
 					personal := slices.Concat([]string{userID}, row.Tenures, row.Suspects)
@@ -154,14 +154,18 @@ func (r *run) settle(ctx context.Context, userIDs []string, s *Sweep) {
 	wg.Wait()
 }
 
-func (r *run) one(ctx context.Context, userID string) (ownership.Connection, ownership.Result, error) {
+// one settles one connection. A row that has expired with its work mark is erased, or it would stay in the queue.
+func (s *Sweep) one(ctx context.Context, keeper *ownership.Keeper, userID string) (ownership.Connection, ownership.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, each)
 	defer cancel()
-	row, found, err := r.keeper.Ledger.Connection(ctx, userID)
-	if err != nil || !found {
+	row, found, err := keeper.Ledger.Connection(ctx, userID)
+	if err != nil {
 		return row, ownership.Result{}, err
 	}
-	result, err := r.keeper.Settle(ctx, row)
+	if !found {
+		return row, ownership.Result{}, s.Register.Erase(ctx, userID)
+	}
+	result, err := keeper.Settle(ctx, row)
 	return row, result, err
 }
 

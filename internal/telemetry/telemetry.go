@@ -4,7 +4,6 @@ package telemetry
 import (
 	"io"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,14 +11,13 @@ import (
 
 // NewLogger returns a logger that writes one JSON object a line to w.
 func NewLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: masked()}))
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: masked}))
 }
 
 // NewTerminalLogger returns a logger that writes one line of text to w, for somebody who watches.
 func NewTerminalLogger(w io.Writer) *slog.Logger {
-	replace := masked()
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		a = replace(groups, a)
+		a = masked(groups, a)
 		if t, ok := a.Value.Any().(time.Time); ok && a.Key == slog.TimeKey {
 			return slog.String(a.Key, t.Format("15:04:05.000"))
 		}
@@ -31,21 +29,25 @@ const mask = "[masked]"
 
 // masked masks each attribute that is not on the list of those that may be logged, whatever is in a group, and whatever is neither plain nor an error. A log
 // line never holds a body, a secret, a reference_id or a provider's id, whatever is passed by mistake.
-func masked() func(groups []string, a slog.Attr) slog.Attr {
-	allowed := []string{
-		slog.TimeKey, slog.LevelKey, slog.MessageKey,
+func masked(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) > 0 || !allowed(a.Key) || !plain(a.Value) {
+		return slog.String(a.Key, mask)
+	}
+	return a
+}
+
+// allowed is the list of the keys that may be logged. It is asked for each attribute of each line.
+func allowed(key string) bool {
+	switch key {
+	case slog.TimeKey, slog.LevelKey, slog.MessageKey,
 		"outcome", "reason", "status", "type", "provider", "account", "delivery", "ms",
 		"transfers", "revocations", "guesses", "asked", "waiting", "crowded", "error",
 		"settled", "put_off", "failed",
 		"known", "new", "changed", "without_reference", "unusable", "closed", "doubtful", "unidentifiable", "pages", "repeated",
-		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts",
+		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts":
+		return true
 	}
-	return func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) > 0 || !slices.Contains(allowed, a.Key) || !plain(a.Value) {
-			return slog.String(a.Key, mask)
-		}
-		return a
-	}
+	return false
 }
 
 // plain reports whether a value is written as it is: the fields of a structure, say, are nowhere on a list.

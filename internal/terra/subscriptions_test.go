@@ -48,6 +48,7 @@ func TestSubscriptionsReadsEveryShape(t *testing.T) {
 		`{"results":` + list + `,"max_page":3}`:                                   false,
 		`{"results":` + list + `,"max_page":"many"}`:                              false,
 		`{"results":` + list + `,"next":null,"max_page":3}`:                       false, // a contradiction
+		`{"results":` + list + `,"next":3,"max_page":2}`:                          false, // another
 	} {
 		got, page, err := collect(t.Context(), newTerra(t, answer(200, body)), 2, 500)
 		if err != nil || !slices.Equal(got, want) || page != (Page{Count: 2, First: "a", Last: last}) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -51,18 +52,18 @@ func parseRequest(event []byte) (request, error) {
 	var (
 		r                               request
 		signature, deprecated, delivery []byte // parts of event: the headers' values as JSON strings
-		body                            []byte // the same of the body
+		body                            []byte // a part of event
 		encoded                         bool
+		err, bodyErr                    error
 	)
 	d := decoders.Get().(*decoder)
 	defer d.release()
-	d.over(event)
 	next := func() (value []byte, err error) { // the next value, in less time than SkipValue, which keeps account of every token
 		read, err := d.ReadValue()
 		end := int(d.InputOffset())
 		return event[end-len(read) : end : end], err
 	}
-	err := members(d, func(name []byte) error {
+	read := func(name []byte) error {
 		if string(name) == `"headers"` {
 			return members(d, func(name []byte) error {
 				value, err := next()
@@ -78,17 +79,25 @@ func parseRequest(event []byte) (request, error) {
 				return err
 			})
 		}
+		if string(name) == `"body"` && d.PeekKind() == '"' {
+			body, event, bodyErr = cutBody(d.UnreadBuffer())
+			return errBody
+		}
 		value, err := next()
 		switch string(name) {
 		case `"isBase64Encoded"`:
 			encoded = string(value) == "true"
-		case `"body"`:
-			body = value
+		case `"body"`: // not a string
+			body = nil
+			if string(value) != "null" {
+				return errNotGateway
+			}
 		}
 		return err
-	})
-	if string(body) == "null" {
-		body = nil
+	}
+	for err = errBody; err == errBody; {
+		d.over(event)
+		err = members(d, read)
 	}
 	if bytes.Equal(deprecated, signature) {
 		deprecated = nil
@@ -108,9 +117,10 @@ func parseRequest(event []byte) (request, error) {
 	if body == nil {
 		return r, nil // a request without a body
 	}
-	if r.body, err = jsontext.AppendUnquote(body[:0], body); err != nil {
-		return request{}, errNotGateway
+	if bodyErr != nil {
+		return request{}, bodyErr
 	}
+	r.body = body
 	if encoded {
 		n, err := base64.StdEncoding.Decode(r.body, r.body)
 		if err != nil {
@@ -122,6 +132,78 @@ func parseRequest(event []byte) (request, error) {
 		return r, errTooLarge
 	}
 	return r, nil
+}
+
+// errBody ends the reading of an event at its body, to go on behind it.
+var errBody = errors.New("the body comes next")
+
+// cutBody cuts the body, a JSON string, out of what has not been read of an event, and unescapes it in place. What follows the body begins with a comma; with
+// a brace instead, the rest is an object of its own. It is nil if the body has no end.
+func cutBody(unread []byte) (body, rest []byte, err error) {
+	s := unread[bytes.IndexByte(unread, '"'):]
+	body, end, err := unescape(s)
+	if end == len(s) {
+		return nil, nil, errNotGateway
+	}
+	if !utf8.Valid(body) {
+		err = errNotGateway
+	}
+	rest = bytes.TrimLeft(s[end+1:], " \t\r\n")
+	if bytes.HasPrefix(rest, []byte(",")) {
+		rest[0] = '{'
+	} else { // the event's closing brace
+		rest = s[end:]
+		rest[0] = '{'
+	}
+	return body, rest, err
+}
+
+// unescape is the text of the JSON string that s begins with, in the memory of s, and the place of its closing quote, or len(s). The body is nearly all of an
+// event, so this is one loop that finds its end and unescapes it, where jsontext would need one for each.
+func unescape(s []byte) (text []byte, end int, err error) {
+	i := 1
+	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' { // up to the first escape nothing moves; base64 has none
+		i++
+	}
+	n := i // s[1:n] is the text so far: it stays behind what is read, for no escape is shorter than what it stands for
+	for i < len(s) && s[i] != '"' {
+		switch {
+		case s[i] == '\\' && i+1 < len(s) && s[i+1] == '"': // by far the most frequent
+			s[n] = '"'
+			n++
+			i += 2
+		case s[i] == '\\':
+			size := escapeSize(s[i:])
+			var room [16]byte
+			quoted := append(append(append(room[:0], '"'), s[i:i+size]...), '"')
+			character, bad := jsontext.AppendUnquote(quoted[:0], quoted)
+			if bad != nil {
+				err = errNotGateway
+			}
+			n += copy(s[n:i+size], character)
+			i += size
+		default:
+			if s[i] < ' ' {
+				err = errNotGateway
+			}
+			s[n] = s[i]
+			n++
+			i++
+		}
+	}
+	return s[1:n], i, err
+}
+
+// escapeSize is the size of the escape that s begins with: \n, \u00e9, or \ud83d\ude00, which may be two halves of one character.
+func escapeSize(s []byte) int {
+	size := 2
+	if bytes.HasPrefix(s, []byte(`\u`)) {
+		size = 6
+		if len(s) > 7 && (s[2] == 'd' || s[2] == 'D') && s[6] == '\\' && s[7] == 'u' {
+			size = 12
+		}
+	}
+	return min(size, len(s))
 }
 
 // text is the text of a JSON string, "" for nil.

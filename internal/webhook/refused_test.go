@@ -272,8 +272,7 @@ func TestTooLarge(t *testing.T) {
 	b, body := newBench(t), fill(6_000_000)
 	header := map[string]string{"x-terra-signature": terra.Sign(secret, b.now, []byte(body))}
 	b.refused(gatewayEvent(header, body), "too_large")
-	b.refused(encodedEvent(header, body), "too_large")
-	b.refused(gatewayEvent(nil, fill(10_000_000)), "too_large") // before its signature costs time
+	b.refused(encodedEvent(nil, body), "too_large") // before its signature costs time
 	newBench(t).deliver(fill(5_999_999))
 }
 

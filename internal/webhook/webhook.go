@@ -295,8 +295,11 @@ func (h *Handler) write(ctx context.Context, l *line, status int, start time.Tim
 	if level == slog.LevelError {
 		add("error", l.withoutIDs(err.Error()))
 	}
-	attrs = append(attrs, slog.Int64("ms", h.Now().Sub(start).Milliseconds()))
-	h.Log.LogAttrs(ctx, level, "webhook", attrs...)
+	now := h.Now()
+	record := slog.NewRecord(now, level, "webhook", 0) // LogAttrs would look for the line of code, which no log shows
+	record.AddAttrs(attrs...)
+	record.AddAttrs(slog.Int64("ms", now.Sub(start).Milliseconds()))
+	_ = h.Log.Handler().Handle(ctx, record) // as LogAttrs
 }
 
 // withoutIDs is the text of an error without what the event says of people. Such a text is of others' making, and could quote what was sent to them.

@@ -1,0 +1,138 @@
+// Package benchmark measures Handover beside two other programs that take the same events: plain, what a good engineer writes in an afternoon, and floor,
+// the least that can be done. It is tests only; "make bench" runs it.
+package benchmark
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"runtime"
+	"testing"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/handover-dev/handover/internal/benchmark/testdata/floor"
+	"github.com/handover-dev/handover/internal/benchmark/testdata/plain"
+	"github.com/handover-dev/handover/internal/ledger/ledgertest"
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/telemetry"
+	"github.com/handover-dev/handover/internal/terra"
+	"github.com/handover-dev/handover/internal/webhook"
+)
+
+// handler is lambda.Handler.
+type handler interface {
+	Invoke(ctx context.Context, event []byte) ([]byte, error)
+}
+
+// BenchmarkEvent is a data event of a connection that the cache knows, from the event's bytes to the answer's.
+func BenchmarkEvent(b *testing.B) {
+	for _, size := range sizes() {
+		for _, user := range []position{first, last} {
+			for _, body := range []string{"text", "base64"} {
+				event := gatewayEvent(b, dataEvent(size.size, user), body == "base64")
+				for _, h := range []struct {
+					name string
+					handler
+				}{{"plain", newPlain(b)}, {"handover", newHandover(b)}, {"floor", &floor.Handler{Secret: []byte(secret)}}} {
+					b.Run("size="+size.name+"/user="+string(user)+"/body="+body+"/by="+h.name, func(b *testing.B) {
+						benchmarkEvent(b, h, event)
+					})
+				}
+			}
+		}
+	}
+}
+
+// benchmarkEvent measures the processor time of the handler alone. Each call gets an event of its own, made before, for handlers may change it.
+func benchmarkEvent(b *testing.B, h handler, event []byte) {
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as in Lambda, there is a deadline
+	defer cancel()
+	batch := make([][]byte, max(1, 1<<20/len(event)))
+	for i := range batch {
+		batch[i] = make([]byte, len(event))
+	}
+	var used time.Duration
+	n := 0
+	run := func() {
+		for _, payload := range batch {
+			copy(payload, event)
+		}
+		start := processorTime(b)
+		for _, payload := range batch {
+			answer, err := h.Invoke(ctx, payload)
+			if err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) {
+				b.Fatalf("answered %s, %v", answer, err)
+			}
+		}
+		used += processorTime(b) - start
+		n += len(batch)
+	}
+	run() // fills the cache
+	used, n = 0, 0
+	for b.Loop() {
+		run()
+	}
+	b.ReportMetric(float64(used.Nanoseconds())/float64(n), "cpu-ns/event")
+	b.ReportMetric(0, "ns/op") // of a batch, and of a machine that does other things too
+
+	const runs = 10
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	allocations := testing.AllocsPerRun(runs, func() {
+		copy(batch[0], event)
+		_, _ = h.Invoke(ctx, batch[0])
+	})
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(allocations, "allocs/event")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/(runs+1), "B/event")
+}
+
+// processorTime is what this process has used, in all its threads: the work of the garbage collector counts.
+func processorTime(t testing.TB) time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &now); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
+}
+
+func newPlain(t testing.TB) *plain.Handler {
+	t.Helper()
+	known, err := lru.New[string, string](20_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &plain.Handler{Secret: secret, Known: known}
+}
+
+// newHandover is the handler with everything it has on Lambda, log lines included, except that its ledger is in memory.
+func newHandover(t testing.TB) *webhook.Handler {
+	t.Helper()
+	seen, err := webhook.NewSeen(20_000, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := ownership.NewAccountKeys(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := ledgertest.NewMemory()
+	user := ownership.Connection{UserID: "4735eac4-31a2-47ef-8b11-51e98d84c680", Provider: "GARMIN", Tenures: []string{"user-81f2"}, Version: 1}
+	if _, _, err := rows.Insert(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	keeper := &ownership.Keeper{Ledger: rows, Keys: keys, Now: time.Now}
+	return &webhook.Handler{
+		Secrets: &settings.TerraSecret{Now: time.Now, Read: func(context.Context) (string, error) { return `{"signing_secrets":["` + secret + `"]}`, nil }},
+		Window:  terra.Window{Past: settings.DefaultReplayWindow, Future: settings.FutureWindow},
+		Keeper:  func(context.Context) (*ownership.Keeper, error) { return keeper, nil },
+		Peeker:  rows,
+		Seen:    seen,
+		Log:     telemetry.NewLogger(io.Discard),
+		Now:     time.Now,
+	}
+}

@@ -1,0 +1,294 @@
+package benchmark
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"golang.org/x/sys/unix"
+
+	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/realparts"
+)
+
+// bootstraps compiles the functions of the product and the programs beside them, all in one way: the Makefile's.
+func bootstraps(t testing.TB) func(name string) (path string) {
+	t.Helper()
+	folder := t.TempDir()
+	build := func(name, source string) {
+		command := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=",
+			"-o", filepath.Join(folder, name, "bootstrap"), source)
+		command.Dir = realparts.Root(t)
+		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v\n%s", source, err, output)
+		}
+	}
+	functions, err := os.ReadDir(filepath.Join(realparts.Root(t), "functions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range functions {
+		build(f.Name(), "./functions/"+f.Name())
+	}
+	for _, name := range []string{"plain", "floor", "hello"} {
+		build(name, "./internal/benchmark/testdata/cmd/"+name)
+	}
+	return func(name string) string { return filepath.Join(folder, name, "bootstrap") }
+}
+
+// runtimeAPI is Lambda's Runtime API for one function at a time: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+type runtimeAPI struct {
+	server *httptest.Server
+	next   chan struct{} // the function asks for an event
+	events chan []byte
+
+	mu      sync.Mutex
+	refused string // an answer that is not 200
+}
+
+func newRuntimeAPI(t testing.TB) *runtimeAPI {
+	a := &runtimeAPI{next: make(chan struct{}, 1), events: make(chan []byte)}
+	a.server = httptest.NewServer(a)
+	t.Cleanup(a.server.Close)
+	return a
+}
+
+func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasSuffix(r.URL.Path, "/next") {
+		answer, _ := io.ReadAll(r.Body)
+		if !strings.HasSuffix(r.URL.Path, "/response") || !bytes.Contains(answer, []byte(`"statusCode":200`)) {
+			a.mu.Lock()
+			a.refused = string(answer)
+			a.mu.Unlock()
+		}
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	select {
+	case a.next <- struct{}{}:
+	default: // of a function that has been killed
+	}
+	select {
+	case event := <-a.events:
+		w.Header().Set("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+		w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(10*time.Second).UnixMilli()))
+		w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:webhook")
+		w.Header().Set("Content-Length", fmt.Sprint(len(event)))
+		_, _ = w.Write(event)
+	case <-r.Context().Done():
+	}
+}
+
+// function is a bootstrap that runs.
+type function struct {
+	t       testing.TB
+	api     *runtimeAPI
+	process *os.Process
+	ended   <-chan struct{}
+	init    time.Duration // from its start until it asked for the first event
+}
+
+func start(t testing.TB, api *runtimeAPI, path string, environment []string) *function {
+	t.Helper()
+	command := exec.Command(path)
+	command.Env = append(environment, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(api.server.URL, "http://"))
+	f := &function{t: t, api: api}
+	begin := time.Now()
+	f.ended = realparts.Start(t, command)
+	f.process = command.Process
+	f.wait()
+	f.init = time.Since(begin)
+	return f
+}
+
+// wait waits until the function asks for an event.
+func (f *function) wait() {
+	f.t.Helper()
+	select {
+	case <-f.api.next:
+	case <-f.ended:
+		f.t.Fatal("the function has ended by itself")
+	case <-time.After(30 * time.Second):
+		f.t.Fatal("the function is stuck")
+	}
+}
+
+func (f *function) invoke(event []byte, times int) {
+	f.t.Helper()
+	for range times {
+		f.api.events <- event
+		f.wait()
+	}
+	f.api.mu.Lock()
+	defer f.api.mu.Unlock()
+	if f.api.refused != "" {
+		f.t.Fatalf("answered %s", f.api.refused)
+	}
+}
+
+func (f *function) kill() {
+	_ = f.process.Kill()
+	<-f.ended
+}
+
+// processorTime is what the function has used in all.
+func (f *function) processorTime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(int32(^f.process.Pid<<3|2), &now); err != nil { // see clock_getcpuclockid(3)
+		f.t.Fatal(err)
+	}
+	return time.Duration(now.Nano())
+}
+
+// peak is the most memory that the function has had at one time, in bytes.
+func (f *function) peak() int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.process.Pid))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var kB int
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(after, &kB); err != nil {
+		f.t.Fatal(err)
+	}
+	return kB << 10
+}
+
+const (
+	accounts    = "accounts"
+	connections = "connections"
+)
+
+// environment is that of a function of a stack, with a real DynamoDB engine that knows the user of the data events, and a Secrets Manager.
+func environment(t testing.TB) []string {
+	t.Helper()
+	endpoint := realparts.DynamoDB(t)
+	client := dynamodb.NewFromConfig(realparts.AWSConfig(endpoint))
+	if err := ledger.CreateTables(t.Context(), client, accounts, connections); err != nil {
+		t.Fatal(err)
+	}
+	user := ownership.Connection{UserID: "4735eac4-31a2-47ef-8b11-51e98d84c680", Provider: "GARMIN", Tenures: []string{"user-81f2"}, Version: 1}
+	if _, _, err := ledger.NewDynamoDB(client, accounts, connections).Insert(context.Background(), user); err != nil {
+		t.Fatal(err)
+	}
+	secrets := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request, _ := io.ReadAll(r.Body)
+		text := `{\"signing_secrets\":[\"` + secret + `\"]}`
+		if bytes.Contains(request, []byte("account-key")) {
+			text = strings.Repeat("0f", 32)
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		fmt.Fprintf(w, `{"SecretString":"%s"}`, text)
+	}))
+	t.Cleanup(secrets.Close)
+	return []string{
+		"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_LAMBDA_FUNCTION_NAME=webhook", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=512", "GOMAXPROCS=2", // Lambda's, up to 1,769 MB
+		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL, "AWS_ENDPOINT_URL_SNS=http://127.0.0.1:1",
+		"ACCOUNTS_TABLE=" + accounts, "CONNECTIONS_TABLE=" + connections, "TRANSFERS_TOPIC_ARN=arn:aws:sns:eu-central-1:123456789012:transfers",
+		"TERRA_SECRET_ARN=terra", "ACCOUNT_KEY_SECRET_ARN=account-key", "SIGNING_SECRET=" + secret,
+	}
+}
+
+// BenchmarkProcess is a data event as in BenchmarkEvent, as the compiled function takes it from Lambda: what the Lambda library does counts.
+func BenchmarkProcess(b *testing.B) {
+	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
+	for _, size := range sizes() {
+		for _, user := range []position{first, last} {
+			event := gatewayEvent(b, dataEvent(size.size, user), false)
+			for _, name := range []string{"plain", "webhook", "floor"} {
+				b.Run("size="+size.name+"/user="+string(user)+"/by="+by(name), func(b *testing.B) {
+					f := start(b, api, path(name), environment)
+					defer f.kill()
+					f.invoke(gatewayEvent(b, dataEvent(700, first), false), 20)
+					before := f.peak()
+					f.invoke(event, 3)
+					n, used := max(10, min(500, 32<<20/len(event))), f.processorTime()
+					for b.Loop() {
+						f.invoke(event, n)
+					}
+					b.ReportMetric(float64((f.processorTime()-used).Nanoseconds())/float64(b.N*n), "cpu-ns/event")
+					b.ReportMetric(float64(f.peak()-before), "peak-growth-B")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		}
+	}
+}
+
+// by is the name of a program in the table.
+func by(name string) string {
+	if name == "webhook" {
+		return "handover"
+	}
+	return name
+}
+
+// BenchmarkInit is the time from a function's start until it asks for its first event. Handover has read two secrets then and compared the account key with
+// the ledger's; hello has made the same clients; hello-fetch has also read one secret.
+func BenchmarkInit(b *testing.B) {
+	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
+	for _, name := range []string{"hello", "hello-fetch", "webhook", "sweep"} {
+		b.Run("by="+by(name), func(b *testing.B) {
+			path, environment := path(strings.TrimSuffix(name, "-fetch")), environment
+			if name == "hello-fetch" {
+				environment = append(environment[:len(environment):len(environment)], "FETCH=true")
+			}
+			var took, used time.Duration
+			for b.Loop() {
+				f := start(b, api, path, environment)
+				took += f.init
+				used += f.processorTime()
+				f.kill()
+			}
+			b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/init")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/init")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkSize is the size of each function, as a file and as the zip that is deployed.
+func BenchmarkSize(b *testing.B) {
+	path := bootstraps(b)
+	for _, name := range []string{"hello", "webhook", "sweep"} {
+		b.Run("by="+by(name), func(b *testing.B) {
+			var zipped bytes.Buffer
+			file, err := os.ReadFile(path(name))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				zipped.Reset()
+				archive := zip.NewWriter(&zipped)
+				entry, err := archive.Create("bootstrap")
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := entry.Write(file); err != nil {
+					b.Fatal(err)
+				}
+				if err := archive.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(file)), "binary-B")
+			b.ReportMetric(float64(zipped.Len()), "zip-B")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

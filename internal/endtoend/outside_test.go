@@ -1,0 +1,283 @@
+package endtoend
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// trouble breaks network connections while it is on.
+type trouble struct {
+	on     atomic.Bool
+	cuts   atomic.Int64
+	mu     sync.Mutex
+	random *rand.Rand
+}
+
+// strikes reports whether something bad happens, with this probability.
+func (t *trouble) strikes(probability float64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on.Load() || t.random.Float64() >= probability {
+		return false
+	}
+	t.cuts.Add(1)
+	return true
+}
+
+// cut ends the network connection without an answer.
+func cut(w http.ResponseWriter) {
+	if connection, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		connection.Close()
+	}
+}
+
+// wire carries the webhooks to the program and remembers each attempt. In trouble a connection is cut before the request, in the middle of it, or
+// when the program has answered.
+type wire struct {
+	trouble *trouble
+	base    http.RoundTripper
+
+	mu       sync.Mutex
+	attempts []attempt
+}
+
+// attempt is one webhook sent once.
+type attempt struct {
+	body       []byte
+	sent       time.Time
+	answeredAt time.Time // zero: no answer came through
+	status     int
+}
+
+// forged webhooks end with a space, see the simulator.
+func (a attempt) forged() bool { return bytes.HasSuffix(a.body, []byte(" ")) }
+
+func (a attempt) acknowledged() bool { return a.status/100 == 2 }
+
+var errCut = errors.New("the connection was cut")
+
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	request := r.Clone(r.Context())
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	done := attempt{body: body, sent: time.Now()}
+	defer func() {
+		w.mu.Lock()
+		w.attempts = append(w.attempts, done)
+		w.mu.Unlock()
+	}()
+
+	switch {
+	case w.trouble.strikes(.04):
+		return nil, errCut
+	case w.trouble.strikes(.04):
+		return nil, errors.Join(errCut, sendHalf(request))
+	}
+	response, err := w.base.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if w.trouble.strikes(.06) {
+		response.Body.Close()
+		return nil, errCut
+	}
+	done.status, done.answeredAt = response.StatusCode, time.Now()
+	return response, nil
+}
+
+func sendHalf(r *http.Request) error {
+	connection, err := net.DialTimeout("tcp", r.URL.Host, time.Second)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		return err
+	}
+	_, err = connection.Write(b.Bytes()[:b.Len()-b.Len()/4]) // the headers, and a part of the body
+	return err
+}
+
+func (w *wire) all() []attempt {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]attempt(nil), w.attempts...)
+}
+
+// webhook is what the tests read of a webhook's body.
+type webhook struct {
+	Type    string
+	Status  string
+	User    *user
+	NewUser *user `json:"new_user"`
+	OldUser *user `json:"old_user"`
+	Athlete struct {
+		ProviderUserID string `json:"provider_user_id"`
+	}
+}
+
+type user struct {
+	UserID      string `json:"user_id"`
+	ReferenceID string `json:"reference_id"`
+	CreatedAt   string `json:"created_at"`
+}
+
+// users are the connections that a webhook names.
+func (w webhook) users() (users []user) {
+	for _, u := range []*user{w.User, w.NewUser, w.OldUser} {
+		if u != nil {
+			users = append(users, *u)
+		}
+	}
+	return users
+}
+
+// terraAPI stands before the simulated Terra's API: it remembers what was answered, and cuts connections.
+type terraAPI struct {
+	trouble *trouble
+	api     http.Handler
+
+	mu      sync.Mutex
+	answers []apiAnswer
+}
+
+// apiAnswer is one answer that the program got.
+type apiAnswer struct {
+	userID  string
+	status  int
+	account bool // it names the wearable account
+	time    bool // it says when the connection was made
+	at      time.Time
+}
+
+func (a *terraAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.trouble.strikes(.04) {
+		cut(w)
+		return
+	}
+	recorded := httptest.NewRecorder()
+	a.api.ServeHTTP(recorded, r)
+	if a.trouble.strikes(.04) {
+		cut(w)
+		return
+	}
+	var body struct {
+		User    user
+		Athlete struct {
+			ProviderUserID string `json:"provider_user_id"`
+		}
+	}
+	userID := r.URL.Query().Get("user_id")
+	answer := apiAnswer{userID: userID, status: recorded.Code}
+	if json.Unmarshal(recorded.Body.Bytes(), &body) == nil && body.User.UserID == userID {
+		answer.account, answer.time = body.Athlete.ProviderUserID != "", body.User.CreatedAt != ""
+	}
+	for name, values := range recorded.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(recorded.Code)
+	if _, err := w.Write(recorded.Body.Bytes()); err != nil {
+		return
+	}
+	answer.at = time.Now()
+	a.mu.Lock()
+	a.answers = append(a.answers, answer)
+	a.mu.Unlock()
+}
+
+// of returns the answers about a connection.
+func (a *terraAPI) of(userID string) (answers []apiAnswer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, answer := range a.answers {
+		if answer.userID == userID {
+			answers = append(answers, answer)
+		}
+	}
+	return answers
+}
+
+// subscriber is the app's backend: it takes what the topic posts. In trouble it refuses, or takes it and does not say so.
+type subscriber struct {
+	t       *testing.T
+	trouble *trouble
+	local   bool // of the local topic, which sends headers and attributes as SNS does; moto does not
+
+	mu       sync.Mutex
+	messages map[string]string // the data of the announcements, by id
+	types    map[string]string // and their types
+	received int
+	refused  int
+}
+
+func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // a killed program
+	}
+	if s.trouble.strikes(.1) {
+		s.refuse(w)
+		return
+	}
+	var envelope struct {
+		Type, Message     string
+		MessageAttributes map[string]struct{ Type, Value string }
+	}
+	var e event
+	if err := errors.Join(json.Unmarshal(body, &envelope), json.Unmarshal([]byte(envelope.Message), &e)); err != nil {
+		s.t.Errorf("the subscriber was sent something that is no announcement: %v: %.300s", err, body)
+		return
+	}
+	if s.local && (r.Header.Get("X-Amz-Sns-Message-Type") != "Notification" || envelope.Type != "Notification" || envelope.MessageAttributes["type"].Value != e.Type) {
+		s.t.Errorf("the subscriber was sent an envelope that is not SNS's: %v %.300s", r.Header, body)
+	}
+	if strings.Contains(string(body), "mallory-") {
+		s.t.Errorf("a forgery reached the subscriber: %.300s", body)
+	}
+	s.mu.Lock()
+	s.received++
+	if before, ok := s.messages[e.ID]; ok && before != string(e.Data) {
+		s.t.Errorf("the subscriber was sent the id %s with other data:\n%s\n%s", e.ID, before, e.Data)
+	}
+	s.messages[e.ID], s.types[e.ID] = string(e.Data), e.Type
+	s.mu.Unlock()
+	if s.trouble.strikes(.1) {
+		s.refuse(w)
+	}
+}
+
+func (s *subscriber) refuse(w http.ResponseWriter) {
+	s.mu.Lock()
+	s.refused++
+	odd := s.refused%2 == 1
+	s.mu.Unlock()
+	if odd {
+		cut(w)
+		return
+	}
+	w.WriteHeader(http.StatusInternalServerError)
+}
+
+// has returns the data of the announcement with this id, as the subscriber received it.
+func (s *subscriber) has(id string) (data string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, ok = s.messages[id]
+	return data, ok
+}

@@ -1,0 +1,112 @@
+package local_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/handover-dev/handover/internal/local"
+	"github.com/handover-dev/handover/internal/terra"
+)
+
+// screen is where a program prints, which runs meanwhile.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// start starts the local program without a story, and returns its URL. It is ended with the test.
+func start(t *testing.T) string {
+	t.Helper()
+	config := defaults()
+	config.Listen, config.Data, config.NoSimulator = "127.0.0.1:0", t.TempDir(), true
+	ctx, cancel := context.WithCancel(context.Background())
+	out, ended := &screen{}, make(chan error, 1)
+	go func() { ended <- local.Run(ctx, config, out, slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the program ended with %v", err)
+		}
+	})
+	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+	for range 500 {
+		if url := address.FindString(out.String()); url != "" {
+			return url
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the program ended: %v\n%s", err, out)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Fatalf("no URL printed:\n%s", out)
+	return ""
+}
+
+// The fixed paths, and what is answered to what is none of them.
+func TestRoutes(t *testing.T) {
+	url := start(t)
+	client := &http.Client{Timeout: 10 * time.Second}
+	for _, test := range []struct {
+		call, body  string
+		status      int
+		contentType string
+	}{
+		{"GET /", "", 200, "text/html; charset=utf-8"},
+		{"GET /healthz", "", 200, "text/plain; charset=utf-8"},
+		{"GET /api/announcements", "", 200, "application/json"},
+		{"GET /api/accounts", "", 200, "application/json"},
+		{"GET /api/connections", "", 200, "application/json"},
+		{"GET /api/connections?state=unsettled", "", 200, "application/json"},
+		{"POST /webhook", `{"type":"healthcheck"}`, 200, "application/json"},
+		{"GET /webhook", "", 405, "application/problem+json"},
+		{"DELETE /webhook", "", 405, "application/problem+json"},
+		{"POST /webhook/", `{"type":"healthcheck"}`, 404, "application/problem+json"},
+		{"POST /", `{"type":"healthcheck"}`, 404, "application/problem+json"},
+		{"GET /nowhere", "", 404, "application/problem+json"},
+		{"GET /terra/v2/athlete", "", 404, "application/problem+json"}, // no simulator
+		{"POST /webhook", strings.Repeat("x", 10<<20+1), 413, "application/problem+json"},
+	} {
+		method, path, _ := strings.Cut(test.call, " ")
+		request, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("X-Terra-Signature", terra.Sign(local.Secret, time.Now(), []byte(test.body)))
+		response, err := client.Do(request)
+		if err != nil {
+			t.Errorf("%s: %v", test.call, err)
+			continue
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != test.status || response.Header.Get("Content-Type") != test.contentType {
+			t.Errorf("%s: got %d %s %.100s (%v), want %d %s", test.call, response.StatusCode, response.Header.Get("Content-Type"), body, err, test.status, test.contentType)
+		}
+		if strings.HasPrefix(path, "/api/") && strings.TrimSpace(string(body)) != "[]" {
+			t.Errorf("%s: got %s, want []", test.call, body)
+		}
+	}
+}

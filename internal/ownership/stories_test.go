@@ -1,0 +1,135 @@
+package ownership_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ledger/ledgertest"
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// stage is what a short story needs: a Keeper on a ledger in memory, and what it said.
+type stage struct {
+	*ownership.Keeper
+	now  time.Time
+	said []ownership.Announcement
+
+	athlete, userInfo func(userID string) (ownership.Profile, error) // what Terra's API answers
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	keys, err := ownership.NewAccountKeys([]byte("thirty-two bytes of an account key"[:32]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := func(string) (ownership.Profile, error) { return ownership.Profile{}, ownership.ErrGone }
+	s := &stage{now: noon, athlete: gone, userInfo: gone}
+	s.Keeper = &ownership.Keeper{Ledger: ledgertest.NewMemory(), Announcer: s, Directory: s, Keys: keys, Now: func() time.Time { return s.now }}
+	return s
+}
+
+func (s *stage) Publish(_ context.Context, a ownership.Announcement) error {
+	s.said = append(s.said, a)
+	return nil
+}
+
+func (s *stage) Athlete(_ context.Context, userID string) (ownership.Profile, error) {
+	return s.athlete(userID)
+}
+
+func (s *stage) UserInfo(_ context.Context, userID string) (ownership.Profile, error) {
+	return s.userInfo(userID)
+}
+
+// record is the first half of a webhook: when it returns, the webhook's worker may crash.
+func (s *stage) record(t *testing.T, f ownership.Facts) ownership.Connection {
+	t.Helper()
+	r, _, err := s.Record(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// settle is the second half of a webhook, or a sweep. It returns the first connection's row.
+func (s *stage) settle(t *testing.T, userIDs ...string) ownership.Connection {
+	t.Helper()
+	var rows []ownership.Connection
+	for _, userID := range userIDs {
+		rows = append(rows, s.row(t, userID))
+	}
+	if _, err := s.Settle(t.Context(), rows...); err != nil {
+		t.Fatal(err)
+	}
+	return s.row(t, userIDs[0])
+}
+
+func (s *stage) row(t *testing.T, userID string) ownership.Connection {
+	t.Helper()
+	r, _, err := s.Ledger.Connection(t.Context(), userID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// A user_reauth does not say to whom a connection passed; a later event does. Terra's API has forgotten the old connection, so it stays without an
+// account, and is asked about in vain each time.
+func TestSuccessorIsNamedLater(t *testing.T) {
+	s := newStage(t)
+	s.record(t, ownership.Facts{UserID: "new", Provider: "GARMIN", Replaces: []string{"old"}, ConnectedAt: noon, Certainty: ownership.Signed})
+	s.record(t, ownership.Facts{UserID: "old", Provider: "GARMIN", Reference: "alice", ClosedAt: noon, ReplacedBy: []ownership.Successor{{UserID: "new"}}})
+	if old := s.settle(t, "old", "new"); !old.ToDo {
+		t.Fatalf("settled before it is known to whom it passed: %+v", old)
+	}
+
+	s.record(t, ownership.Facts{UserID: "new", Provider: "GARMIN", Reference: "bob"})
+	s.settle(t, "new")
+	if old := s.settle(t, "old"); old.ToDo {
+		t.Errorf("not settled: %s", old.Waiting)
+	}
+	if len(s.said) != 1 || s.said[0].Reason != ownership.Reauth || s.said[0].Previous.ReferenceID != "alice" || s.said[0].Current.ReferenceID != "bob" {
+		t.Errorf("said %+v, want that alice's connection passed to bob", s.said)
+	}
+}
+
+// While Terra's API is asked for a connection's time, an athlete event is recorded, whose worker crashes then. The answer cannot be stored over it, but
+// it is an answer: the time must not stay a guess.
+func TestAnswerOvertakenByAnEvent(t *testing.T) {
+	s := newStage(t)
+	account := s.Keys.Account("GARMIN", "w1")
+	s.athlete = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
+	s.userInfo = func(string) (ownership.Profile, error) {
+		s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "alice", Accounts: []string{account}})
+		return ownership.Profile{ReferenceID: "alice", CreatedAt: noon}, nil
+	}
+	s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "alice", ConnectedAt: noon.Add(time.Minute), Certainty: ownership.Observed})
+
+	if a := s.settle(t, "a"); a.ToDo || a.Certainty != ownership.Terra || !a.ConnectedAt.Equal(noon) || !slices.Equal(a.Accounts, []string{account}) {
+		t.Errorf("got %+v, want it settled with Terra's time %s", a, noon)
+	}
+}
+
+// While Terra's API is asked about a suspect, it does not know yet what an event said early. Then the truth changes, and an event says so once more: its
+// name is no news, but the question must be asked again.
+func TestSuspectNamedAgainWhileItIsJudged(t *testing.T) {
+	s := newStage(t)
+	bob := ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "bob"}
+	asked := 0
+	s.userInfo = func(string) (ownership.Profile, error) {
+		if asked++; asked == 1 {
+			s.record(t, bob)
+			return ownership.Profile{ReferenceID: "alice"}, nil
+		}
+		return ownership.Profile{ReferenceID: "bob"}, nil
+	}
+	s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "alice", ConnectedAt: noon, Certainty: ownership.Signed})
+	s.record(t, bob)
+
+	if a := s.settle(t, "a"); !slices.Equal(a.Tenures, []string{"alice", "bob"}) {
+		t.Errorf("got tenures %v, want alice's and then bob's", a.Tenures)
+	}
+}
