@@ -87,9 +87,9 @@ func (r *Revoker) first(ctx context.Context, a ownership.Announcement, row owner
 	if err != nil {
 		return false, fmt.Errorf("reading account %s: %w", a.Account, err)
 	}
-	since := since(account, row.UserID, map[string]bool{})
+	came := since(account, row.UserID, map[string]bool{})
 	for _, c := range account.Claims {
-		if c.Tenures[0] == row.Reference() || !c.Certainty.Sure() || !c.ConnectedAt.Before(since) {
+		if c.Tenures[0] == row.Reference() || !c.Certainty.Sure() || !c.ConnectedAt.Before(came) {
 			continue
 		}
 		if there, err := r.connected(ctx, c.UserID, c.Tenures[0]); err != nil || there {

@@ -360,6 +360,17 @@ func TestWhoseConnectionIsEnded(t *testing.T) {
 			newest: "gone anna-1", first: "owner",
 		},
 		{
+			name: "previous has ended, and cara, who came later, is there",
+			story: func(b *bench) ownership.Announcement {
+				a := annaThenBen(b)
+				delete(b.terra.known, "anna-1")
+				b.settle(closed("anna-1"))
+				b.connect("cara", 3)
+				return a
+			},
+			newest: "gone anna-1", first: "owner",
+		},
+		{
 			name: "current has ended",
 			story: func(b *bench) ownership.Announcement {
 				a := annaThenBen(b)
