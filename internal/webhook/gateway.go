@@ -194,12 +194,12 @@ func unescape(s []byte) (text []byte, end int, err error) {
 	return s[1:n], i, err
 }
 
-// escapeSize is the size of the escape that s begins with: \n, \u00e9, or \ud83d\ude00, which may be two halves of one character.
+// escapeSize is the size of the escape that s begins with: \n, \u00e9, or \ud83d\ude00, where the first half of a character (D800 to DBFF) needs the second.
 func escapeSize(s []byte) int {
 	size := 2
 	if bytes.HasPrefix(s, []byte(`\u`)) {
 		size = 6
-		if len(s) > 7 && (s[2] == 'd' || s[2] == 'D') && s[6] == '\\' && s[7] == 'u' {
+		if len(s) >= 12 && (s[2] == 'd' || s[2] == 'D') && strings.IndexByte("89abAB", s[3]) >= 0 && s[6] == '\\' && s[7] == 'u' {
 			size = 12
 		}
 	}
