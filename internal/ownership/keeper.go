@@ -125,16 +125,16 @@ func (k *Keeper) Settle(ctx context.Context, rows ...Connection) (Result, error)
 // settle is Settle for one row. It returns the rows to which r has just left accounts.
 func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs []Connection, err error) {
 	var (
-		asked  bool  // Terra's API is asked once
-		apiErr error // nil or ErrGone: it answered
+		asked  bool    // Terra's API is asked once
+		learnt []Facts // what it answered
+		apiErr error   // nil or ErrGone: it answered
 	)
 	for range rounds {
-		if !r.ToDo {
+		// What is not known about r? Another worker may have changed or even settled it while Terra's API answered: the answer still counts.
+		n := join(r, learnt...)
+		if r.Version == 0 || !r.ToDo && sameFacts(n, r) { // version 0: the row has vanished
 			return heirs, nil
 		}
-
-		// What is not known about r?
-		n := r
 		switch {
 		case len(r.Suspects) > 0:
 			if n, err = k.judge(ctx, r, done); err != nil {
@@ -142,19 +142,18 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			}
 		case !asked && wantsAnswer(r):
 			asked = true
-			if n, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
-				n = join(n, Facts{UserID: r.UserID, ClosedAt: k.Now()})
+			if learnt, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
+				learnt = append(learnt, Facts{UserID: r.UserID, ClosedAt: k.Now()})
 			}
+			n = join(r, learnt...)
 		}
 		if n, err = k.nameSuccessors(ctx, n); err != nil {
 			return heirs, err
 		}
 		if !sameFacts(n, r) {
-			var stored bool
-			if r, stored, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
+			if r, _, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
 			}
-			asked = asked && stored // an answer that came too late to be stored is asked for again
 			continue
 		}
 
@@ -210,26 +209,26 @@ func (k *Keeper) judge(ctx context.Context, r Connection, done *Result) (Connect
 	return join(revise(r, p.ReferenceID), k.facts(r, p)), nil
 }
 
-// ask asks Terra's API for the account, if it is not known, and for the time, if that is not sure: one call where /athlete knows both. It returns r with
-// what was learnt, and nil or ErrGone if there was an answer to every question.
-func (k *Keeper) ask(ctx context.Context, r Connection, done *Result) (Connection, error) {
+// ask asks Terra's API for the account, if it is not known, and for the time, if that is not sure: one call where /athlete knows both. It returns what was
+// learnt, and nil or ErrGone if there was an answer to every question.
+func (k *Keeper) ask(ctx context.Context, r Connection, done *Result) (learnt []Facts, err error) {
 	if len(r.Accounts) == 0 {
 		done.Asked++
 		p, err := k.Directory.Athlete(ctx, r.UserID)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		r = join(r, k.facts(r, p))
+		learnt = append(learnt, k.facts(r, p))
 	}
-	if r.Certainty.Sure() {
-		return r, nil
+	if join(r, learnt...).Certainty.Sure() {
+		return learnt, nil
 	}
 	done.Asked++
 	p, err := k.Directory.UserInfo(ctx, r.UserID)
 	if err != nil {
-		return r, err
+		return learnt, err
 	}
-	return join(r, k.facts(r, p)), nil
+	return append(learnt, k.facts(r, p)), nil
 }
 
 // facts is what an answer of Terra's API says about r.

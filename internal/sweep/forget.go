@@ -21,7 +21,7 @@ type Forget struct {
 
 // Output is what the sweep function answers.
 type Output struct {
-	Report    *Report              `json:"report,omitempty"`
+	*Report                        // of a sweep
 	Forgotten *ownership.Forgotten `json:"forgotten,omitempty"`
 }
 

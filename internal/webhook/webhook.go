@@ -191,6 +191,7 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 		}
 		if news {
 			line.outcome = "recorded"
+			h.Seen.forget(f.UserID)
 		}
 		if r.ToDo {
 			toDo = append([]ownership.Connection{r}, toDo...) // of a user_reauth the old one first

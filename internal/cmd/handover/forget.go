@@ -9,10 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
-	"github.com/handover-dev/handover/internal/awsconfig"
-	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/local"
 	"github.com/handover-dev/handover/internal/local/embedded"
 	"github.com/handover-dev/handover/internal/ownership"
 )
@@ -42,11 +39,11 @@ func forget(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	case (accounts == "") != (conns == ""):
 		return fmt.Errorf("give both -accounts-table and -connections-table, or neither: %w", errUsage)
 	case accounts != "":
-		config, err := awsconfig.Load(ctx)
+		tables, err := local.OpenTables(ctx, accounts, conns)
 		if err != nil {
 			return err
 		}
-		return person.forgetIn(ctx, ledger.NewDynamoDB(dynamodb.NewFromConfig(config), accounts, conns), stdout)
+		return person.forgetIn(ctx, tables, stdout)
 	}
 	file, err := embedded.Open(filepath.Join(data, "ledger.db"))
 	if err != nil {
