@@ -686,7 +686,7 @@ func environment(s template) (f faults) {
 		}
 	}
 	own := s.at("Resources/RevokeFunction/Properties/Environment/Variables")
-	f.want(map[string]any{"own": own}, "own", `{"REVOKE_POLICY":{"Ref":"Revoke"},"REVOKE_DRY_RUN":{"Ref":"RevokeDryRun"}}`)
+	f.want(s, "Resources/RevokeFunction/Properties/Environment/Variables", `{"REVOKE_POLICY":{"Ref":"Revoke"},"REVOKE_DRY_RUN":{"Ref":"RevokeDryRun"}}`)
 	value := func(name string) string {
 		if name == "REVOKE_POLICY" { // the function is not there with the default
 			return "first-wins"
