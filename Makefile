@@ -10,7 +10,7 @@ STACK = $(shell sed -n '/^\[$(ENV)\.global\./,/^\[/s/^stack_name = "\(.*\)"/\1/p
 # The race detector needs a C compiler.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
-.PHONY: help run test tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction
+.PHONY: help run test tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
 
 help:
 	@echo 'make run      the local program, with a simulated Terra: http://127.0.0.1:8080 (needs Go only)'
@@ -56,6 +56,9 @@ build-WebhookFunction:
 
 build-SweepFunction:
 	$(call bootstrap,sweep,$(or $(GOARCH),arm64),$(ARTIFACTS_DIR))
+
+build-RevokeFunction:
+	$(call bootstrap,revoke,$(or $(GOARCH),arm64),$(ARTIFACTS_DIR))
 
 events:
 	go run ./internal/cmd/handover events

@@ -29,6 +29,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lambda.Start(stack.Sweep().Run)
+	lambda.Start(stack.Sweep().Handle)
 	return nil
 }

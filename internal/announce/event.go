@@ -113,6 +113,35 @@ func complete(field string, h ownership.Holder) error {
 	return fmt.Errorf("an announcement whose %s lacks user_id, reference_id or tenure", field)
 }
 
+// ErrNotEvent is Parse's refusal. It quotes nothing of the message.
+var ErrNotEvent = errors.New("not a whole event of a known type")
+
+// Parse reads a message of [Event.JSON] back: what was announced, and the event's id. Members that it does not know are skipped, and nothing that New would
+// refuse is returned.
+func Parse(message []byte) (id string, a ownership.Announcement, err error) {
+	var (
+		e Event
+		t transfer
+		r revocation
+	)
+	if json.Unmarshal(message, &e) != nil || e.ID == "" {
+		return "", ownership.Announcement{}, ErrNotEvent
+	}
+	switch a.Type = e.Type; a.Type {
+	case ownership.Transferred:
+		err = json.Unmarshal(e.Data, &t)
+		a.Account, a.Provider = orEmpty(t.Account), orEmpty(t.Provider)
+		a.Reason, a.Order, a.Previous, a.Current = t.Reason, t.Order, t.Previous.private(), t.Current.private()
+	case ownership.Revoked:
+		err = json.Unmarshal(e.Data, &r)
+		a.Account, a.Provider, a.Connection = orEmpty(r.Account), orEmpty(r.Provider), r.Connection.private()
+	}
+	if err != nil || check(a) != nil {
+		return "", ownership.Announcement{}, ErrNotEvent
+	}
+	return e.ID, a, nil
+}
+
 // JSON is the message: the event in the order of its fields, with < > & as they are.
 func (e Event) JSON() ([]byte, error) { return encode(e) }
 
@@ -149,11 +178,27 @@ func public(h ownership.Holder) holder {
 	return p
 }
 
+// private is public, read back.
+func (p holder) private() ownership.Holder {
+	h := ownership.Holder{UserID: p.UserID, ReferenceID: p.ReferenceID, Tenure: p.Tenure}
+	if p.ConnectedAt != nil {
+		h.ConnectedAt = p.ConnectedAt.UTC()
+	}
+	return h
+}
+
 func orNull(s string) *string {
 	if s == "" {
 		return nil
 	}
 	return &s
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // encode is json.Marshal without its escaping of < > &.

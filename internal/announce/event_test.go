@@ -3,6 +3,7 @@ package announce_test
 import (
 	"bytes"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,70 @@ func TestSchemasRefuseWhatIsNotAnEvent(t *testing.T) {
 	}
 	if schemas[ownership.Revoked].Validate(decode(t, []byte(message))) == nil {
 		t.Error("a transfer is a valid revocation")
+	}
+}
+
+func TestParseReadsBackWhatWasAnnounced(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := announcements().Draw(t, "announcement")
+		e, err := announce.New(want, "handover", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, got, err := announce.Parse(encode(t, e))
+		if err != nil || id != e.ID || got != want {
+			t.Fatalf("got %s, %+v, %v, want %s, %+v", id, got, err, e.ID, want)
+		}
+	})
+}
+
+func TestParseReadsTheGoldenFiles(t *testing.T) {
+	inUTC := transferred()
+	inUTC.Current.ConnectedAt = inUTC.Current.ConnectedAt.UTC()
+	reauthorizedInUTC := reauthorized()
+	reauthorizedInUTC.Current.ConnectedAt = reauthorizedInUTC.Current.ConnectedAt.UTC()
+	for file, want := range map[string]ownership.Announcement{
+		"testdata/account-transferred.golden.json":        inUTC,
+		"testdata/account-transferred-reauth.golden.json": reauthorizedInUTC,
+		"testdata/connection-revoked.golden.json":         revoked(),
+	} {
+		message, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, got, err := announce.Parse(message); err != nil || id != event(t, want).ID || got != want {
+			t.Errorf("%s: got %s, %+v, %v, want %+v", file, id, got, err, want)
+		}
+	}
+}
+
+func TestParseRefusesWhatNewWouldNotMake(t *testing.T) {
+	message := string(encode(t, event(t, transferred())))
+	for _, change := range [][2]string{
+		{message, ``},
+		{message, `null`},
+		{message, `[]`},
+		{message, `{}`},
+		{message, message[:len(message)-1]},
+		{message, message + "x"},
+		{`account.transferred.v1"`, `account.transferred.v2"`},
+		{`account.transferred.v1"`, `connection.revoked.v1"`},
+		{`"id":"`, `"no id":"`},
+		{`"data":`, `"no data":`},
+		{`"reason":"connected_by_other"`, `"reason":"theft"`},
+		{`"order":"signed"`, `"order":null`},
+		{`"connected_at":"2024-10-07T03:45:00Z"`, `"connected_at":"2024-10-07"`},
+		{`"tenure":1`, `"tenure":0`},
+		{`"reference_id":"tony_stark"`, `"reference_id":null`},
+		{`"user_id":"9c8b7a65-0d1e-4f2a-b3c4-d5e6f7a8b9c0"`, `"user_id":7`},
+	} {
+		changed := strings.Replace(message, change[0], change[1], 1)
+		if changed == message {
+			t.Fatalf("the message has no %s: %s", change[0], message)
+		}
+		if id, a, err := announce.Parse([]byte(changed)); err != announce.ErrNotEvent || id != "" || a != (ownership.Announcement{}) {
+			t.Errorf("%.80s in place of %.40s: got %s, %+v, %v", change[1], change[0], id, a, err)
+		}
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"iter"
 	"slices"
 	"strconv"
 	"sync"
@@ -27,10 +26,15 @@ import (
 // looks new, and every change of its owner would be missed in silence: nothing may be recorded until the key is the right one again.
 var ErrWrongAccountKey = errors.New("the ledger's accounts were keyed with another account key")
 
-// DynamoDB implements [ownership.Ledger] and [ownership.Queue], and the listings of an operator's tool. It is safe for concurrent use.
+// DynamoDB implements [ownership.Ledger], [ownership.Queue] and [ownership.Register], and the listings of an operator's tool. It is safe for
+// concurrent use.
 //
-// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, Said sorted.
+// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, ExpiresAt to the second,
+// Said sorted.
 type DynamoDB struct {
+	// Now is the clock that rows expire by; [NewDynamoDB] sets it to [time.Now]. DynamoDB deletes an expired row some days late.
+	Now func() time.Time
+
 	client      client
 	accounts    string
 	connections string
@@ -41,28 +45,36 @@ type client interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
 	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+	DeleteItem(context.Context, *dynamodb.DeleteItemInput, ...func(*dynamodb.Options)) (*dynamodb.DeleteItemOutput, error)
 	Query(context.Context, *dynamodb.QueryInput, ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
 	Scan(context.Context, *dynamodb.ScanInput, ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error)
 }
 
 // NewDynamoDB returns the ledger that is kept in the two named tables.
 func NewDynamoDB(client client, accountsTable, connectionsTable string) *DynamoDB {
-	return &DynamoDB{client: client, accounts: accountsTable, connections: connectionsTable}
+	return &DynamoDB{Now: time.Now, client: client, accounts: accountsTable, connections: connectionsTable}
 }
 
 // The expressions on a connection's row. Their values are called like the attributes they are for.
 const (
-	// Insert: no row has this key yet.
-	connectionAbsent = "attribute_not_exists(user_id)"
+	// Insert: no row has this key yet, or it has expired. Then it is replaced whole.
+	connectionAbsent = "attribute_not_exists(user_id) OR expires_at <= :now"
+	// Stamp: the opposite. A row without a time of its end is compared with nothing.
+	connectionThere = "attribute_exists(user_id) AND (attribute_not_exists(expires_at) OR expires_at > :now)"
+	stamp           = "SET listed = :walk"
 
 	// Update: the row is still the one that these facts were joined to. A vanished row has no version, and the condition is false.
 	oldVersion = "version = :old"
 	// All facts are replaced. Said is not among them: what has been announced meanwhile stays.
 	setFacts = "SET provider = :provider, tenures = :tenures, suspects = :suspects, connected_at = :connected_at, certainty = :certainty, " +
 		"accounts = :accounts, replaces = :replaces, replaced_by = :replaced_by, closed_at = :closed_at, version = :version"
-	// New facts are a new reason to settle, so what was put off before counts no more. The attribute todo puts the row into the index.
-	updateToDo    = setFacts + ", todo = :todo, next_attempt = :next_attempt REMOVE attempts, waiting"
-	updateSettled = setFacts + " REMOVE todo, next_attempt, attempts, waiting"
+	// The attribute todo puts the row into the index. One of these two is set or removed, and the time of its end likewise.
+	setToDo    = ", todo = :todo, next_attempt = :next_attempt"
+	setExpires = ", expires_at = :expires_at"
+	// New facts are a new reason to settle, so what was put off before counts no more.
+	removeDelay   = " REMOVE attempts, waiting"
+	removeToDo    = ", todo, next_attempt"
+	removeExpires = ", expires_at"
 
 	// Finish: no fact has come that the settling has not seen.
 	sameVersion = "version = :version"
@@ -82,7 +94,8 @@ const (
 // placeholder.
 const (
 	// Claim: the first one of this connection, or newer facts than the ones stored. The row is made if there is none.
-	setClaim   = "SET #claim = :claim"
+	// And it takes away the sign that the row is empty.
+	setClaim   = "SET #claim = :claim REMOVE emptied"
 	claimNewer = "attribute_not_exists(#claim) OR #claim.v < :v"
 
 	// Mark: the claim that it is about has not been dropped. So a mark never outlives its claim.
@@ -92,6 +105,13 @@ const (
 	// Drop: the claim is still the one that was judged.
 	dropClaim = "REMOVE #claim, #mark1, #mark2"
 	claimSame = "#claim.v = :v"
+
+	// EraseClaim: whatever the claim is, but no row is made. No condition can ask whether any claim is left. So the row is signed by this call, and
+	// deleted only while it bears its sign: a claim that has come since has taken the sign away, and no other call ever sets the same one.
+	eraseMarks   = "REMOVE #mark1, #mark2"
+	eraseClaim   = "REMOVE #claim, #mark1, #mark2 SET emptied = :sign"
+	accountThere = "attribute_exists(account)"
+	accountEmpty = "emptied = :sign"
 
 	// CheckKey: no fingerprint has been stored.
 	accountAbsent = "attribute_not_exists(account)"
@@ -104,8 +124,10 @@ const (
 	// shards is the number of partitions of the index, so that a wave of new work does not meet the limit of one partition, which would
 	// throttle the table itself.
 	shards = 8
-	// keyItem is the item of the accounts table that holds the account key's fingerprint. No account is called so: all have a "/".
-	keyItem = "#key"
+	// keyItem is the item of the accounts table that holds the account key's fingerprint, and noteItem begins the keys of those that hold a note. No
+	// account is called so: all have a "/" and end in a hash. They are not in the other table, whose keys come from outside.
+	keyItem  = "#key"
+	noteItem = "#note/"
 )
 
 // Insert implements [ownership.Ledger].
@@ -115,6 +137,7 @@ func (d *DynamoDB) Insert(ctx context.Context, c ownership.Connection) (ownershi
 		TableName:                           &d.connections,
 		Item:                                row,
 		ConditionExpression:                 aws.String(connectionAbsent),
+		ExpressionAttributeValues:           item{":now": number(d.Now().Unix())},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	stored, refused := refusedBy(err)
@@ -134,11 +157,18 @@ func (d *DynamoDB) Update(ctx context.Context, c ownership.Connection) (ownershi
 	for name, value := range facts(c) {
 		values[":"+name] = value
 	}
-	expression := updateSettled
+	sets, removes := setFacts, removeDelay
 	if c.ToDo {
-		expression = updateToDo
+		sets += setToDo
+	} else {
+		removes += removeToDo
 	}
-	return d.write(ctx, "updating", c.UserID, expression, oldVersion, values)
+	if _, expires := values[":expires_at"]; expires {
+		sets += setExpires
+	} else {
+		removes += removeExpires
+	}
+	return d.write(ctx, "updating", c.UserID, sets+removes, oldVersion, values)
 }
 
 // Finish implements [ownership.Ledger].
@@ -226,6 +256,9 @@ func (d *DynamoDB) read(ctx context.Context, userID string, consistent bool) (ow
 		return ownership.Connection{}, false, fmt.Errorf("reading connection: getting item: %w", err)
 	}
 	c, err := connection(userID, got.Item)
+	if Expired(c, d.Now()) {
+		return ownership.Connection{UserID: userID}, false, err
+	}
 	return c, err == nil && got.Item != nil, err
 }
 
@@ -263,11 +296,8 @@ func (d *DynamoDB) Mark(ctx context.Context, account string, mark ownership.Mark
 
 // Drop implements [ownership.Ledger].
 func (d *DynamoDB) Drop(ctx context.Context, account string, claim ownership.Claim, marks []string) error {
-	// A placeholder must mean something and no two may mean the same: one without a mark means an attribute that no row has.
-	names := map[string]string{"#claim": claimName(claim.UserID), "#mark1": "none:1", "#mark2": "none:2"}
-	for i, mark := range marks {
-		names["#mark"+strconv.Itoa(i+1)] = markName(mark)
-	}
+	names := markNames(marks)
+	names["#claim"] = claimName(claim.UserID)
 	_, _, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                 &d.accounts,
 		Key:                       item{"account": text(account)},
@@ -280,6 +310,16 @@ func (d *DynamoDB) Drop(ctx context.Context, account string, claim ownership.Cla
 		return fmt.Errorf("dropping a claim of account %s: %w", account, err)
 	}
 	return nil
+}
+
+// markNames gives the placeholders #mark1 and #mark2 their meanings. A placeholder must mean something and no two may mean the same: one without a
+// mark means an attribute that no row has.
+func markNames(marks []string) map[string]string {
+	names := map[string]string{"#mark1": "none:1", "#mark2": "none:2"}
+	for i, mark := range marks {
+		names["#mark"+strconv.Itoa(i+1)] = markName(mark)
+	}
+	return names
 }
 
 // ToDo implements [ownership.Queue]. It asks all shards of the index at once, each for as many rows as are wanted in all.
@@ -336,66 +376,13 @@ func shard(userID string) string {
 	return strconv.Itoa(int(h.Sum32() % shards))
 }
 
-// Accounts lists all account rows in any order, each as it stands when it is come to. An error ends the list.
-func (d *DynamoDB) Accounts(ctx context.Context) iter.Seq2[ownership.Account, error] {
-	return func(yield func(ownership.Account, error) bool) {
-		for row, err := range d.scan(ctx, d.accounts) {
-			r := reader{item: row, err: err}
-			key := r.text("account")
-			if key == keyItem {
-				continue
-			}
-			account, err := accountRow(key, row)
-			if !yield(account, errors.Join(r.err, err)) {
-				return
-			}
-		}
-	}
-}
-
-// Connections lists all connection rows in any order, each as it stands when it is come to. An error ends the list.
-func (d *DynamoDB) Connections(ctx context.Context) iter.Seq2[ownership.Connection, error] {
-	return func(yield func(ownership.Connection, error) bool) {
-		for row, err := range d.scan(ctx, d.connections) {
-			r := reader{item: row, err: err}
-			c, err := connection(r.text("user_id"), row)
-			if !yield(c, errors.Join(r.err, err)) {
-				return
-			}
-		}
-	}
-}
-
-func (d *DynamoDB) scan(ctx context.Context, table string) iter.Seq2[item, error] {
-	return func(yield func(item, error) bool) {
-		pages := dynamodb.NewScanPaginator(d.client, &dynamodb.ScanInput{TableName: &table})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				yield(nil, fmt.Errorf("scanning table %s: %w", table, err))
-				return
-			}
-			for _, row := range page.Items {
-				if !yield(row, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // CheckKey remembers, beside the accounts and for ever, the first fingerprint of an account key that it is given, and is [ErrWrongAccountKey]
 // for any other.
 func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {
-	got, err := d.client.GetItem(ctx, &dynamodb.GetItemInput{
-		TableName:      &d.accounts,
-		Key:            item{"account": text(keyItem)},
-		ConsistentRead: aws.Bool(true),
-	})
+	row, err := d.accountItem(ctx, keyItem)
 	if err != nil {
-		return fmt.Errorf("checking the account key: getting item: %w", err)
+		return fmt.Errorf("checking the account key: %w", err)
 	}
-	row := got.Item
 	if row == nil {
 		row = item{"account": text(keyItem), "fingerprint": text(fingerprint)}
 		_, err := d.client.PutItem(ctx, &dynamodb.PutItemInput{

@@ -28,13 +28,15 @@ const account = "GARMIN/k7c1.1f2e"
 func TestDynamoDBConforms(t *testing.T) {
 	client := dynamodb.NewFromConfig(realparts.AWSConfig(realparts.DynamoDB(t)))
 	var ledgers atomic.Int64
-	ledgertest.Run(t, func(t *testing.T) ledgertest.Ledger {
+	ledgertest.Run(t, func(t *testing.T, now func() time.Time) ledgertest.Ledger {
 		n := ledgers.Add(1)
 		accounts, connections := fmt.Sprint("accounts-", n), fmt.Sprint("connections-", n)
 		if err := ledger.CreateTables(t.Context(), client, accounts, connections); err != nil {
 			t.Fatal(err)
 		}
-		return ledger.NewDynamoDB(client, accounts, connections)
+		l := ledger.NewDynamoDB(client, accounts, connections)
+		l.Now = now
+		return l
 	})
 }
 
@@ -71,6 +73,17 @@ func TestCalls(t *testing.T) {
 		{"postpone", func() error { _, _, err := l.Postpone(t.Context(), c, nil); return err }, []string{"UpdateItem"}},
 		{"finish", func() error { _, _, err := l.Finish(t.Context(), c, nil); return err }, []string{"UpdateItem"}},
 		{"peek", func() error { _, _, err := l.Peek(t.Context(), "user"); return err }, []string{"GetItem"}},
+		{"stamp", func() error { _, _, err := l.Stamp(t.Context(), "user", 1); return err }, []string{"UpdateItem"}},
+		{"stamp of nothing", func() error { _, _, err := l.Stamp(t.Context(), "nobody", 1); return err }, []string{"UpdateItem"}},
+		{"page", func() error { _, _, err := l.ConnectionsFrom(t.Context(), "", 10); return err }, []string{"Scan"}},
+		{"account", func() error { _, _, err := l.Account(t.Context(), account); return err }, []string{"GetItem"}},
+		{"keep", func() error { return l.Keep(t.Context(), "walk", "somewhere") }, []string{"PutItem"}},
+		{"note", func() error { _, err := l.Note(t.Context(), "walk"); return err }, []string{"GetItem"}},
+		{"erase", func() error { return l.Erase(t.Context(), "user") }, []string{"DeleteItem"}},
+		{"a claim again", func() error { _, err := l.Claim(t.Context(), account, claim); return err }, []string{"UpdateItem"}},
+		{"erase no claim", func() error { return l.EraseClaim(t.Context(), account, "nobody", nil) }, []string{"UpdateItem"}},
+		{"erase the last claim", func() error { return l.EraseClaim(t.Context(), account, "user", []string{"1", "2"}) }, []string{"UpdateItem", "DeleteItem"}},
+		{"erase from no row", func() error { return l.EraseClaim(t.Context(), account, "user", []string{"1", "2"}) }, []string{"UpdateItem"}},
 		{"first key", func() error { return l.CheckKey(t.Context(), "key") }, []string{"GetItem", "PutItem"}},
 		{"same key", func() error { return l.CheckKey(t.Context(), "key") }, []string{"GetItem"}},
 	} {
@@ -120,8 +133,101 @@ func TestLostReplies(t *testing.T) {
 	if err := l.CheckKey(t.Context(), "fingerprint"); err != nil {
 		t.Errorf("CheckKey: %v", err)
 	}
-	if calls := wire.take(); len(calls) != 2*9 {
-		t.Errorf("%d calls, want each of 9 twice: %q", len(calls), calls)
+
+	stored, applied, err = l.Stamp(t.Context(), "user", 7)
+	c.Listed = 7
+	want(t, "Stamp", stored, applied, err, c, true)
+	if err := l.Keep(t.Context(), "walk", "somewhere"); err != nil {
+		t.Errorf("Keep: %v", err)
+	}
+	if err := l.Erase(t.Context(), "user"); err != nil {
+		t.Errorf("Erase: %v", err)
+	}
+	if _, err := l.Claim(t.Context(), account, claim); err != nil {
+		t.Errorf("Claim: %v", err)
+	}
+	if err := l.EraseClaim(t.Context(), account, "user", nil); err != nil {
+		t.Errorf("EraseClaim: %v", err)
+	}
+	if _, found, err := l.Account(t.Context(), account); found || err != nil {
+		t.Errorf("Account = %v, %v, want none", found, err)
+	}
+	if calls := wire.take(); len(calls) != 2*16 {
+		t.Errorf("%d calls, want each of 16 twice: %q", len(calls), calls)
+	}
+}
+
+// A row is deleted only while it is empty: a claim may come after the erasing of the last one, or after a deletion whose reply was lost.
+func TestEraseClaimMeetsAClaim(t *testing.T) {
+	for _, meet := range []struct {
+		call    string // before this call …
+		attempt int    // … of this number …
+		lose    bool   // … and the reply to the first one was lost
+		erases  bool   // a third claim comes too, and is erased, which leaves a sign on the row
+	}{
+		{call: "DeleteItem", attempt: 1},
+		{call: "DeleteItem", attempt: 1, erases: true},
+		{call: "DeleteItem", attempt: 2, lose: true, erases: true},
+		{call: "DeleteItem", attempt: 2, lose: true},
+		{call: "UpdateItem", attempt: 1},
+		{call: "UpdateItem", attempt: 2, lose: true},
+	} {
+		t.Run(fmt.Sprintf("%+v", meet), func(t *testing.T) {
+			l, client, wire := open(t)
+			mine := ownership.Claim{UserID: "mine", Tenures: []string{"tony"}, Version: 1}
+			other := ownership.Claim{UserID: "other", Tenures: []string{"pepper"}, Version: 1}
+			if _, err := l.Claim(t.Context(), account, mine); err != nil {
+				t.Fatal(err)
+			}
+			competitor := ledger.NewDynamoDB(client, "accounts", "connections")
+			came := false
+			wire.lose = meet.lose
+			wire.before = func(call string, attempt int) {
+				if came || call != meet.call || attempt != meet.attempt {
+					return
+				}
+				came = true
+				if row, err := competitor.Claim(t.Context(), account, other); err != nil || !reflect.DeepEqual(row.Claims["other"], other) {
+					t.Errorf("Claim = %+v, %v", row, err)
+				}
+				if !meet.erases {
+					return
+				}
+				third := ownership.Claim{UserID: "third", Tenures: []string{"happy"}, Version: 1}
+				if _, err := competitor.Claim(t.Context(), account, third); err != nil {
+					t.Error(err)
+				}
+				if err := competitor.EraseClaim(t.Context(), account, "third", nil); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := l.EraseClaim(t.Context(), account, "mine", nil); err != nil {
+				t.Error(err)
+			}
+			row, found, err := l.Account(t.Context(), account)
+			if want := map[string]ownership.Claim{"other": other}; err != nil || !found || !reflect.DeepEqual(row.Claims, want) {
+				t.Errorf("Account = %+v, %v, %v, want %+v", row, found, err, want)
+			}
+			if !came {
+				t.Error("no claim came")
+			}
+		})
+	}
+}
+
+// An erasing that broke off before the empty row was deleted is finished by the next one.
+func TestEraseClaimAgain(t *testing.T) {
+	l, client, _ := open(t)
+	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("accounts"), Item: map[string]types.AttributeValue{
+		"account": &types.AttributeValueMemberS{Value: account}, "emptied": &types.AttributeValueMemberS{Value: "another sign"},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.EraseClaim(t.Context(), account, "user", nil); err != nil {
+		t.Fatal(err)
+	}
+	if row, found, err := l.Account(t.Context(), account); found || err != nil {
+		t.Errorf("Account = %+v, %v, %v, want none", row, found, err)
 	}
 }
 
@@ -144,6 +250,12 @@ func TestErrors(t *testing.T) {
 	errs["dropping a claim of account "+account+": updating item: "] = l.Drop(t.Context(), account, claim, []string{"secret"})
 	_, errs["listing what is to do: querying: "] = l.ToDo(t.Context(), time.Now(), 10)
 	errs["checking the account key: getting item: "] = l.CheckKey(t.Context(), "secret")
+	_, _, errs["reading account "+account+": getting item: "] = l.Account(t.Context(), account)
+	_, _, errs["stamping connection: updating item: "] = l.Stamp(t.Context(), "secret", 1)
+	_, errs["reading note walk: getting item: "] = l.Note(t.Context(), "walk")
+	errs["keeping note walk: putting item: "] = l.Keep(t.Context(), "walk", "secret")
+	errs["erasing connection: deleting item: "] = l.Erase(t.Context(), "secret")
+	errs["erasing a claim of account "+account+": updating item: "] = l.EraseClaim(t.Context(), account, "secret", []string{"secret"})
 	for _, err := range l.Accounts(t.Context()) {
 		errs["scanning table accounts: "] = err
 	}
@@ -164,7 +276,7 @@ func TestMalformedRows(t *testing.T) {
 	text := &types.AttributeValueMemberS{Value: "secret"}
 	claim := ownership.Claim{UserID: "user", Tenures: []string{"tony"}, Version: 1}
 	for _, row := range []item{
-		{"version": text}, {"tenures": text}, {"connected_at": text}, {"said": text}, {"replaced_by": text}, {"provider": &types.AttributeValueMemberBOOL{}},
+		{"version": text}, {"tenures": text}, {"connected_at": text}, {"said": text}, {"listed": text}, {"expires_at": text}, {"replaced_by": text}, {"provider": &types.AttributeValueMemberBOOL{}},
 		{"accounts": &types.AttributeValueMemberL{Value: []types.AttributeValue{&types.AttributeValueMemberBOOL{}}}},
 		{"replaced_by": &types.AttributeValueMemberL{Value: []types.AttributeValue{text}}},
 	} {
@@ -185,12 +297,16 @@ func TestMalformedRows(t *testing.T) {
 		{"c:secret": &types.AttributeValueMemberM{Value: item{"v": text}}},
 		{"m:secret": &types.AttributeValueMemberM{Value: item{"tenure": text}}},
 		{"c:secret": &types.AttributeValueMemberM{Value: item{"closed": text}}},
+		{"m:secret": &types.AttributeValueMemberM{Value: item{"at": text}}},
+		{"m:secret": &types.AttributeValueMemberM{Value: item{"nudged": text}}},
 	} {
 		row["account"] = &types.AttributeValueMemberS{Value: account}
 		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("accounts"), Item: row}); err != nil {
 			t.Fatal(err)
 		}
 		_, err := l.Claim(t.Context(), account, claim)
+		wantMalformed(t, row, err)
+		_, _, err = l.Account(t.Context(), account)
 		wantMalformed(t, row, err)
 		for _, err := range l.Accounts(t.Context()) {
 			wantMalformed(t, row, err)
@@ -236,6 +352,8 @@ type wire struct {
 	mu    sync.Mutex
 	calls []string
 	lose  bool
+
+	before func(call string, attempt int) // if set, runs before each call
 }
 
 // take returns the names of the calls since it was last called.
@@ -254,6 +372,11 @@ func (w *wire) Do(request *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.calls = append(w.calls, call)
 	w.mu.Unlock()
+	if w.before != nil {
+		attempt := 0
+		fmt.Sscanf(request.Header.Get("Amz-Sdk-Request"), "attempt=%d;", &attempt)
+		w.before(call, attempt)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err == nil && w.lose && strings.Contains(request.Header.Get("Amz-Sdk-Request"), "attempt=1;") {
 		response.Body.Close()

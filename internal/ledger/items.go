@@ -21,6 +21,7 @@ func connectionItem(c ownership.Connection) item {
 	row["user_id"] = text(c.UserID)
 	row["attempts"] = number(int64(c.Attempts))
 	row["waiting"] = text(c.Waiting)
+	row["listed"] = number(c.Listed)
 	if len(c.Said) > 0 {
 		row["said"] = set(c.Said)
 	}
@@ -28,7 +29,7 @@ func connectionItem(c ownership.Connection) item {
 }
 
 // facts are the attributes that an Update replaces. The work mark's are among them only while there is one: they are the keys of the index, and
-// a row without them is not in it.
+// a row without them is not in it. So is the time of its end: DynamoDB deletes a row some time after it.
 func facts(c ownership.Connection) item {
 	replacedBy := make([]types.AttributeValue, 0, len(c.ReplacedBy))
 	for _, s := range c.ReplacedBy {
@@ -50,6 +51,9 @@ func facts(c ownership.Connection) item {
 		row["todo"] = text(shard(c.UserID))
 		row["next_attempt"] = milliseconds(c.NextAttempt)
 	}
+	if expires := expiry(c); !expires.IsZero() {
+		row["expires_at"] = number(expires.Unix())
+	}
 	return row
 }
 
@@ -68,6 +72,7 @@ func connection(userID string, row item) (ownership.Connection, error) {
 		ClosedAt:    r.moment("closed_at"),
 		Said:        r.set("said"),
 		Version:     r.number("version"),
+		Listed:      r.number("listed"),
 		Attempts:    int(r.number("attempts")),
 		Waiting:     r.text("waiting"),
 	}
@@ -78,6 +83,9 @@ func connection(userID string, row item) (ownership.Connection, error) {
 	}
 	if r.text("todo") != "" {
 		c.ToDo, c.NextAttempt = true, time.UnixMilli(r.number("next_attempt")).UTC()
+	}
+	if _, ok := row["expires_at"]; ok {
+		c.ExpiresAt = time.Unix(r.number("expires_at"), 0).UTC()
 	}
 	if r.err != nil {
 		return ownership.Connection{}, fmt.Errorf("reading connection: %w", r.err)
@@ -107,6 +115,8 @@ func markValue(m ownership.Mark) types.AttributeValue {
 		"current":      text(m.Current),
 		"tenure":       number(int64(m.Tenure)),
 		"connected_at": moment(m.ConnectedAt),
+		"at":           moment(m.At),
+		"nudged":       &types.AttributeValueMemberBOOL{Value: m.Nudged},
 	}}
 }
 
@@ -137,6 +147,8 @@ func accountRow(key string, row item) (ownership.Account, error) {
 				Current:     m.text("current"),
 				Tenure:      int(m.number("tenure")),
 				ConnectedAt: m.moment("connected_at"),
+				At:          m.moment("at"),
+				Nudged:      m.flag("nudged"),
 			}
 			r.err = m.err
 		}

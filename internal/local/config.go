@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/handover-dev/handover/internal/settings"
 )
 
 // Config is what the local program is told: by a flag, or by HANDOVER_ and the flag's name in upper case with underscores.
@@ -21,6 +24,9 @@ type Config struct {
 	TerraAPIKey      string
 	Subscribers      []string // URLs to which each announcement is delivered
 	SweepEvery       time.Duration
+	WalkEvery        time.Duration
+	NotRevokedAfter  time.Duration
+	Retention        time.Duration
 	NoSimulator      bool   // no simulated Terra, and so no story
 	DynamoDBEndpoint string // "": the embedded ledger
 	SNSEndpoint      string // "": the local topic alone
@@ -35,6 +41,16 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, ",") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
+// lenient is a flag whose value is read when all flags are, so that each fault can be named, and not the first one alone.
+type lenient struct {
+	text   string
+	isBool bool
+}
+
+func (l *lenient) String() string     { return l.text }
+func (l *lenient) Set(s string) error { l.text = s; return nil }
+func (l *lenient) IsBoolFlag() bool   { return l.isBool }
+
 // ParseConfig reads the arguments after "serve", and the environment for flags that are not among them. Its error names every fault and what should stand there;
 // it is flag.ErrHelp if help was asked for, which then has been written to usage.
 func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Config, error) {
@@ -42,6 +58,11 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	var secrets, subscribers list
 	f := flag.NewFlagSet("handover serve", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
+	later := func(name, value, text string) *lenient {
+		l := &lenient{text: value, isBool: value == "false"}
+		f.Var(l, name, text)
+		return l
+	}
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "`address` to listen on")
 	f.StringVar(&c.Data, "data", ".handover", "`folder` of the embedded ledger")
 	f.Var(&secrets, "signing-secret", "Terra's signing `secret`; may be given several times (default \""+Secret+"\")")
@@ -49,8 +70,17 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	f.StringVar(&c.TerraDevID, "terra-dev-id", "", "Terra's dev-id")
 	f.StringVar(&c.TerraAPIKey, "terra-api-key", "", "Terra's x-api-key")
 	f.Var(&subscribers, "subscriber", "`URL` to which each announcement is posted as SNS does; may be given several times")
-	f.DurationVar(&c.SweepEvery, "sweep-every", 2*time.Second, "how often what is unsettled is tried again")
-	f.BoolVar(&c.NoSimulator, "no-simulator", false, "play no story, and start no simulated Terra")
+	durations := []struct {
+		name  string
+		text  *lenient
+		value *time.Duration
+	}{
+		{"sweep-every", later("sweep-every", "2s", "`duration` between two attempts at what is unsettled"), &c.SweepEvery},
+		{"walk-every", later("walk-every", "24h", "`duration` between two walks over all connections that Terra lists"), &c.WalkEvery},
+		{"not-revoked-after", later("not-revoked-after", settings.DefaultNotRevokedAfter.String(), "`duration` that a superseded connection may stay open after its announcement"), &c.NotRevokedAfter},
+		{"retention", later("retention", settings.DefaultRetention.String(), "`duration` that a connection is kept after it has ended"), &c.Retention},
+	}
+	noSimulator := later("no-simulator", "false", "play no story, and start no simulated Terra: without -terra-api nobody is known there")
 	f.StringVar(&c.DynamoDBEndpoint, "dynamodb-endpoint", "", "`URL` of a DynamoDB to use instead of the embedded ledger")
 	f.StringVar(&c.SNSEndpoint, "sns-endpoint", "", "`URL` of an SNS to publish to as well")
 
@@ -66,45 +96,45 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 		return Config{}, fmt.Errorf("serve takes no argument %q", f.Arg(0))
 	}
 
-	given := map[string]bool{}
-	f.Visit(func(g *flag.Flag) { given[g.Name] = true })
-	var faults []error
+	source := map[string]string{} // where a flag's value comes from
+	f.Visit(func(g *flag.Flag) { source[g.Name] = "-" + g.Name })
 	f.VisitAll(func(g *flag.Flag) {
 		name := "HANDOVER_" + strings.ToUpper(strings.ReplaceAll(g.Name, "-", "_"))
 		value := getenv(name)
-		if value == "" || given[g.Name] {
+		if value == "" || source[g.Name] != "" {
 			return
 		}
+		source[g.Name] = name
 		values := []string{value}
 		if _, repeats := g.Value.(*list); repeats {
 			values = strings.Split(value, ",")
 		}
 		for _, v := range values {
-			if err := f.Set(g.Name, v); err != nil {
-				faults = append(faults, fmt.Errorf("%s is %q: it should be %s", name, v, kind(g)))
-			}
+			_ = f.Set(g.Name, v) // none of the flags refuses a text
 		}
 	})
 	c.SigningSecrets, c.Subscribers = secrets, subscribers
-	return c, errors.Join(append(faults, c.check())...)
-}
 
-// kind says what a flag's value should be.
-func kind(f *flag.Flag) string {
-	switch f.Name {
-	case "sweep-every":
-		return "a duration such as 2s"
-	case "no-simulator":
-		return "true or false"
-	}
-	return f.Usage
-}
-
-func (c *Config) check() error {
 	var faults []error
 	fault := func(name, value, should string) {
-		faults = append(faults, fmt.Errorf("-%s is %q: it should be %s", name, value, should))
+		faults = append(faults, fmt.Errorf("%s is %q: it should be %s", source[name], value, should))
 	}
+	c.check(fault)
+	for _, d := range durations {
+		var err error
+		if *d.value, err = time.ParseDuration(d.text.text); err != nil || *d.value <= 0 {
+			fault(d.name, d.text.text, "a positive duration such as 2s")
+		}
+	}
+	var err error
+	if c.NoSimulator, err = strconv.ParseBool(noSimulator.text); err != nil {
+		fault("no-simulator", noSimulator.text, "true or false")
+	}
+	return c, errors.Join(faults...)
+}
+
+// check names the faults of what is text, and completes it.
+func (c *Config) check(fault func(name, value, should string)) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		fault("listen", c.Listen, "host:port, such as 127.0.0.1:8080")
 	}
@@ -119,9 +149,6 @@ func (c *Config) check() error {
 	if len(c.SigningSecrets) == 0 {
 		c.SigningSecrets = []string{Secret}
 	}
-	if c.SweepEvery <= 0 {
-		fault("sweep-every", c.SweepEvery.String(), "a positive duration such as 2s")
-	}
 	urls := map[string][]string{"terra-api": {c.TerraAPI}, "dynamodb-endpoint": {c.DynamoDBEndpoint}, "sns-endpoint": {c.SNSEndpoint}, "subscriber": c.Subscribers}
 	for _, name := range []string{"terra-api", "dynamodb-endpoint", "sns-endpoint", "subscriber"} {
 		for _, value := range urls[name] {
@@ -131,5 +158,4 @@ func (c *Config) check() error {
 		}
 	}
 	c.TerraAPI = strings.TrimRight(c.TerraAPI, "/")
-	return errors.Join(faults...)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func defaults() local.Config {
-	return local.Config{Listen: "127.0.0.1:8080", Data: ".handover", SigningSecrets: []string{local.Secret}, SweepEvery: 2 * time.Second}
+	return local.Config{Listen: "127.0.0.1:8080", Data: ".handover", SigningSecrets: []string{local.Secret}, SweepEvery: 2 * time.Second, WalkEvery: 24 * time.Hour, NotRevokedAfter: 24 * time.Hour, Retention: 9600 * time.Hour}
 }
 
 func parse(args []string, environment map[string]string) (local.Config, error) {
@@ -34,11 +34,13 @@ func TestParseConfig(t *testing.T) {
 				"-listen", "localhost:0", "-data=/tmp/x", "-signing-secret", "one", "--signing-secret=two,three", "-terra-api", "https://api.tryterra.co/v2/",
 				"-terra-dev-id", "d", "-terra-api-key", "k", "-subscriber", "http://a/", "-subscriber", "https://b/?x,y", "-sweep-every", "500ms", "-no-simulator",
 				"-dynamodb-endpoint", "http://127.0.0.1:1", "-sns-endpoint", "http://127.0.0.1:2",
+				"-walk-every", "1h", "-not-revoked-after", "2h", "-retention", "3h",
 			},
 			change: func(c *local.Config) {
 				*c = local.Config{
 					Listen: "localhost:0", Data: "/tmp/x", SigningSecrets: []string{"one", "two,three"}, TerraAPI: "https://api.tryterra.co/v2",
 					TerraDevID: "d", TerraAPIKey: "k", Subscribers: []string{"http://a/", "https://b/?x,y"}, SweepEvery: 500 * time.Millisecond, NoSimulator: true,
+					WalkEvery: time.Hour, NotRevokedAfter: 2 * time.Hour, Retention: 3 * time.Hour,
 					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2",
 				}
 			},
@@ -48,11 +50,13 @@ func TestParseConfig(t *testing.T) {
 				"HANDOVER_LISTEN": "localhost:0", "HANDOVER_DATA": "/tmp/x", "HANDOVER_SIGNING_SECRET": "one,two", "HANDOVER_TERRA_API": "http://t",
 				"HANDOVER_TERRA_DEV_ID": "d", "HANDOVER_TERRA_API_KEY": "k", "HANDOVER_SUBSCRIBER": "http://a/,http://b/", "HANDOVER_SWEEP_EVERY": "1m",
 				"HANDOVER_NO_SIMULATOR": "true", "HANDOVER_DYNAMODB_ENDPOINT": "http://127.0.0.1:1", "HANDOVER_SNS_ENDPOINT": "http://127.0.0.1:2",
+				"HANDOVER_WALK_EVERY": "1h", "HANDOVER_NOT_REVOKED_AFTER": "2h", "HANDOVER_RETENTION": "3h",
 			},
 			change: func(c *local.Config) {
 				*c = local.Config{
 					Listen: "localhost:0", Data: "/tmp/x", SigningSecrets: []string{"one", "two"}, TerraAPI: "http://t", TerraDevID: "d", TerraAPIKey: "k",
 					Subscribers: []string{"http://a/", "http://b/"}, SweepEvery: time.Minute, NoSimulator: true,
+					WalkEvery: time.Hour, NotRevokedAfter: 2 * time.Hour, Retention: 3 * time.Hour,
 					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2",
 				}
 			},
@@ -88,28 +92,30 @@ func TestConfigFaults(t *testing.T) {
 		"flags": {
 			args: []string{
 				"-listen", "8080", "-data", "", "-signing-secret", "", "-terra-api", "api.tryterra.co", "-subscriber", "", "-subscriber", "ftp://a/",
-				"-sweep-every", "0s", "-dynamodb-endpoint", "127.0.0.1:1", "-sns-endpoint", "http://",
+				"-sweep-every", "0s", "-walk-every", "daily", "-no-simulator=perhaps", "-dynamodb-endpoint", "127.0.0.1:1", "-sns-endpoint", "http://",
 			},
 			want: `-listen is "8080": it should be host:port, such as 127.0.0.1:8080
 -data is "": it should be a folder
 -signing-secret is "": it should be Terra's signing secret, not empty
--sweep-every is "0s": it should be a positive duration such as 2s
 -terra-api is "api.tryterra.co": it should be an http or https URL
 -dynamodb-endpoint is "127.0.0.1:1": it should be an http or https URL
 -sns-endpoint is "http://": it should be an http or https URL
 -subscriber is "": it should be an http or https URL
--subscriber is "ftp://a/": it should be an http or https URL`,
+-subscriber is "ftp://a/": it should be an http or https URL
+-sweep-every is "0s": it should be a positive duration such as 2s
+-walk-every is "daily": it should be a positive duration such as 2s
+-no-simulator is "perhaps": it should be true or false`,
 		},
 		"environment": {
 			environment: map[string]string{
 				"HANDOVER_SWEEP_EVERY": "-2s", "HANDOVER_NO_SIMULATOR": "perhaps", "HANDOVER_SUBSCRIBER": "http://a/,b", "HANDOVER_LISTEN": "nowhere",
 				"HANDOVER_SIGNING_SECRET": "one,,two",
 			},
-			want: `HANDOVER_NO_SIMULATOR is "perhaps": it should be true or false
--listen is "nowhere": it should be host:port, such as 127.0.0.1:8080
--signing-secret is "": it should be Terra's signing secret, not empty
--sweep-every is "-2s": it should be a positive duration such as 2s
--subscriber is "b": it should be an http or https URL`,
+			want: `HANDOVER_LISTEN is "nowhere": it should be host:port, such as 127.0.0.1:8080
+HANDOVER_SIGNING_SECRET is "": it should be Terra's signing secret, not empty
+HANDOVER_SUBSCRIBER is "b": it should be an http or https URL
+HANDOVER_SWEEP_EVERY is "-2s": it should be a positive duration such as 2s
+HANDOVER_NO_SIMULATOR is "perhaps": it should be true or false`,
 		},
 		"an argument too many": {args: []string{"-no-simulator", "now"}, want: `serve takes no argument "now"`},
 		"no such flag":         {args: []string{"-lisen", ":1"}, want: "flag provided but not defined: -lisen"},

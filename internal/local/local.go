@@ -34,10 +34,11 @@ import (
 type Ledger interface {
 	ownership.Ledger
 	ownership.Queue
+	ownership.Register
 	webhook.Peeker
 	// CheckKey compares the fingerprint of the account key with the one that the ledger was begun with.
 	CheckKey(ctx context.Context, fingerprint string) error
-	// Accounts and Connections list all rows, in no order.
+	// Accounts and Connections list all rows, in no order, a page at a time.
 	Accounts(ctx context.Context) iter.Seq2[ownership.Account, error]
 	Connections(ctx context.Context) iter.Seq2[ownership.Connection, error]
 }
@@ -98,6 +99,7 @@ func (p *program) assemble(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	client := &terra.Client{BaseURL: api, Credentials: p.credentials, HTTP: terra.NewHTTPClient()}
 	every := p.config.SweepEvery
 	keeper := &stack.Keeper{
 		Key:   func(context.Context) (string, error) { return accountKey(filepath.Join(p.config.Data, "account-key")) },
@@ -105,7 +107,8 @@ func (p *program) assemble(ctx context.Context) error {
 		Parts: ownership.Keeper{
 			Ledger:    p.ledger,
 			Announcer: announcer,
-			Directory: &terra.Client{BaseURL: api, Credentials: p.credentials, HTTP: terra.NewHTTPClient()},
+			Directory: client,
+			Retention: p.config.Retention,
 			Now:       time.Now,
 			Backoff:   ownership.Backoff{Base: every, Max: 3 * every, Unnamed: 4 * every},
 			Grace:     5 * time.Second,
@@ -127,7 +130,10 @@ func (p *program) assemble(ctx context.Context) error {
 		Log:     p.log,
 		Now:     time.Now,
 	}
-	p.sweep = &sweep.Sweep{Keeper: keeper.Get, Queue: p.ledger, Log: p.log, Now: time.Now}
+	p.sweep = &sweep.Sweep{
+		Keeper: keeper.Get, Queue: p.ledger, Log: p.log, Now: time.Now,
+		Register: p.ledger, Terra: client, WalkEvery: p.config.WalkEvery, RoundEvery: min(time.Hour, p.config.NotRevokedAfter), NotRevokedAfter: p.config.NotRevokedAfter,
+	}
 	return nil
 }
 
@@ -246,13 +252,18 @@ func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
+// sweepTime is the time of one run of the sweep, as the template has it.
+const sweepTime = 55 * time.Second
+
 func (p *program) sweepForever(ctx context.Context) {
 	ticker := time.NewTicker(p.config.SweepEvery)
 	defer ticker.Stop()
 	for {
-		if _, err := p.sweep.Run(ctx); err != nil && ctx.Err() == nil {
+		running, cancel := context.WithTimeout(ctx, sweepTime)
+		if _, err := p.sweep.Run(running); err != nil && ctx.Err() == nil {
 			p.log.LogAttrs(ctx, slog.LevelError, "sweep", slog.String("error", err.Error()))
 		}
+		cancel()
 		select {
 		case <-ctx.Done():
 			return

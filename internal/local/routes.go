@@ -88,16 +88,27 @@ type connection struct {
 	Certainty   ownership.Certainty `json:"certainty"`
 	Accounts    []string            `json:"accounts"`
 	ClosedAt    *time.Time          `json:"closed_at"`
-	State       string              `json:"state"` // "settled" or "unsettled"
+	State       string              `json:"state"`      // "settled" or "unsettled"
+	Superseded  bool                `json:"superseded"` // announced as superseded, and still open
 	Waiting     string              `json:"waiting,omitempty"`
 	NextAttempt *time.Time          `json:"next_attempt,omitempty"`
 	Attempts    int                 `json:"attempts,omitempty"`
 }
 
-// connections lists all connections, or with ?state=unsettled or ?state=settled those.
+// connections lists all connections, or with ?state=unsettled, settled or superseded those. Superseded are those that were announced as superseded and are
+// still open.
 func (p *program) connections(r *http.Request) (any, error) {
 	state := r.URL.Query().Get("state")
 	list := []connection{}
+	superseded := map[string]bool{}
+	for row, err := range p.ledger.Accounts(r.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		for _, due := range row.Superseded() {
+			superseded[due.Mark.User] = true
+		}
+	}
 	for row, err := range p.ledger.Connections(r.Context()) {
 		if err != nil {
 			return nil, err
@@ -105,11 +116,12 @@ func (p *program) connections(r *http.Request) (any, error) {
 		c := connection{
 			UserID: row.UserID, ReferenceID: row.Reference(), Tenures: slices.Concat([]string{}, row.Tenures), Provider: row.Provider,
 			ConnectedAt: orNull(row.ConnectedAt), Certainty: row.Certainty, Accounts: slices.Concat([]string{}, row.Accounts), ClosedAt: orNull(row.ClosedAt), State: "settled",
+			Superseded: superseded[row.UserID],
 		}
 		if row.ToDo {
 			c.State, c.Waiting, c.NextAttempt, c.Attempts = "unsettled", row.Waiting, orNull(row.NextAttempt), row.Attempts
 		}
-		if state == "" || state == c.State {
+		if state == "" || state == c.State || state == "superseded" && c.Superseded {
 			list = append(list, c)
 		}
 	}

@@ -4,17 +4,23 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
-// join adds what f says to what r already holds. Facts only grow: nothing that r says is taken back, and nothing that it has settled on is
+// join adds what was told to what r already holds. Facts only grow: nothing that r says is taken back, and nothing that it has settled on is
 // replaced, so late, repeated and reordered events do no harm.
 //
 //   - Sets (Accounts, Replaces, ReplacedBy) take in what is new.
 //   - The time goes from unknown to a guess to Terra's own, once each: a guess never replaces anything, and one sure time never another.
 //   - The first reference begins the first tenure. Any other than the last tenure's is only a suspect: Terra's API decides.
 //   - A connection that has ended stays ended, at the earliest time told.
-func join(r Connection, f Facts) Connection {
+func join(r Connection, told ...Facts) Connection {
+	for _, f := range told {
+		r = joinOne(r, f)
+	}
+	return r
+}
+
+func joinOne(r Connection, f Facts) Connection {
 	n := r
 	if n.Provider == "" {
 		n.Provider = strings.ToUpper(f.Provider)
@@ -96,9 +102,12 @@ func Adds(r Connection, f Facts) bool {
 	return len(r.Suspects) > 0 && f.Reference != "" || !sameFacts(r, join(r, f))
 }
 
-// changed is r's next version: n's facts, marked to do at next.
-func changed(r, n Connection, next time.Time) Connection {
+// changed is r's next version: n's facts, marked to do at next. Some time after the connection has ended its row expires.
+func (k *Keeper) changed(r, n Connection) Connection {
 	n.Version = r.Version + 1
-	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, next, 0, ""
+	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, k.Now().Add(k.Grace), 0, ""
+	if n.Closed() && k.Retention > 0 {
+		n.ExpiresAt = n.ClosedAt.Add(k.Retention)
+	}
 	return n
 }

@@ -21,6 +21,9 @@ type Keeper struct {
 	Now     func() time.Time // the clock
 	Backoff Backoff          // when a row that could not be settled is tried again
 
+	// Retention is how long the row of a connection is kept after it has ended; 0 is for ever.
+	Retention time.Duration
+
 	// Grace is how long the sweep leaves a fresh row to the webhook that recorded it. Being too early or too late does no harm.
 	Grace time.Duration
 }
@@ -47,15 +50,25 @@ type Result struct {
 	Guesses     int    // transfers among them whose order is only observed
 	Waiting     string // why the connection is not settled, in words without personal data; "" if it is
 	Crowded     bool   // an account's row is too large: see [Crowded]
+	Nameless    bool   // a connection has no reference_id: it owns nothing, and displaces nobody
 	Asked       int    // calls to Terra's API
 	Accounts    []string
+}
+
+func (r *Result) add(o Result) {
+	r.Transfers += o.Transfers
+	r.Revocations += o.Revocations
+	r.Guesses += o.Guesses
+	r.Asked += o.Asked
+	r.Crowded = r.Crowded || o.Crowded
+	r.Nameless = r.Nameless || o.Nameless
+	r.Accounts = append(r.Accounts, o.Accounts...)
 }
 
 // Record joins f into the row of its connection and marks the row to do, if f says anything new. When it returns without error, what f says is stored. It
 // returns the row as it stands, and whether there was anything new.
 func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) {
-	next := k.Now().Add(k.Grace)
-	r, inserted, err := k.Ledger.Insert(ctx, changed(Connection{}, join(Connection{UserID: f.UserID}, f), next))
+	r, inserted, err := k.Ledger.Insert(ctx, k.changed(Connection{}, join(Connection{UserID: f.UserID}, f)))
 	if err != nil {
 		return Connection{}, false, fmt.Errorf("recording a connection: %w", err)
 	}
@@ -64,7 +77,7 @@ func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) 
 			return r, false, nil
 		}
 		var updated bool
-		if r, updated, err = k.Ledger.Update(ctx, changed(r, join(r, f), next)); err != nil {
+		if r, updated, err = k.Ledger.Update(ctx, k.changed(r, join(r, f))); err != nil {
 			return Connection{}, false, fmt.Errorf("recording news of a connection: %w", err)
 		}
 		if updated {
@@ -76,6 +89,10 @@ func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) 
 	}
 	return r, true, nil
 }
+
+// goneAttempts is how often a connection is put off before Terra's word that it does not know the user is taken for the connection's end: right after an
+// auth it may not know it yet.
+const goneAttempts = 3
 
 // rounds bounds the steps of one Settle. Each step stores something new or hands over to another worker's newer row; more than a few means that
 // others keep changing the row, and then they also settle it.
@@ -108,34 +125,35 @@ func (k *Keeper) Settle(ctx context.Context, rows ...Connection) (Result, error)
 // settle is Settle for one row. It returns the rows to which r has just left accounts.
 func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs []Connection, err error) {
 	var (
-		asked  bool  // Terra's API is asked once
-		apiErr error // nil or ErrGone: it answered
+		asked  bool    // Terra's API is asked once
+		learnt []Facts // what it answered
+		apiErr error   // nil or ErrGone: it answered
 	)
 	for range rounds {
-		if !r.ToDo {
+		// What is not known about r? Another worker may have changed or even settled it while Terra's API answered: the answer still counts.
+		n := join(r, learnt...)
+		if r.Version == 0 || !r.ToDo && sameFacts(n, r) { // version 0: the row has vanished
 			return heirs, nil
 		}
-
-		// What is not known about r?
-		n := r
 		switch {
 		case len(r.Suspects) > 0:
 			if n, err = k.judge(ctx, r, done); err != nil {
 				return heirs, k.postpone(ctx, r, nil, waitFor(err), done)
 			}
-		case !asked && (len(r.Accounts) == 0 || !r.Certainty.Sure()):
+		case !asked && wantsAnswer(r):
 			asked = true
-			n, apiErr = k.ask(ctx, r, done)
+			if learnt, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
+				learnt = append(learnt, Facts{UserID: r.UserID, ClosedAt: k.Now()})
+			}
+			n = join(r, learnt...)
 		}
 		if n, err = k.nameSuccessors(ctx, n); err != nil {
 			return heirs, err
 		}
 		if !sameFacts(n, r) {
-			var stored bool
-			if r, stored, err = k.Ledger.Update(ctx, changed(r, n, k.Now().Add(k.Grace))); err != nil {
+			if r, _, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
 			}
-			asked = asked && stored // an answer that came too late to be stored is asked for again
 			continue
 		}
 
@@ -162,6 +180,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 				return heirs, k.postpone(ctx, r, said, wait{reason: "the connection that replaced it has no reference_id yet"}, done)
 			}
 		}
+		done.Nameless = done.Nameless || r.Reference() == ""
 		done.Accounts = append(done.Accounts, r.Accounts...)
 		var finished bool
 		if r, finished, err = k.Ledger.Finish(ctx, r, said); err != nil {
@@ -172,6 +191,11 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 		}
 	}
 	return heirs, nil
+}
+
+// wantsAnswer reports whether Terra's API may know something about r that matters. Of a connection that has ended without ever having a reference_id nothing does.
+func wantsAnswer(r Connection) bool {
+	return (len(r.Accounts) == 0 || !r.Certainty.Sure()) && !(r.Closed() && r.Reference() == "")
 }
 
 // judge asks Terra's API which reference_id is the present one, and returns r with its suspects judged. An event is never believed about this, for it
@@ -185,26 +209,26 @@ func (k *Keeper) judge(ctx context.Context, r Connection, done *Result) (Connect
 	return join(revise(r, p.ReferenceID), k.facts(r, p)), nil
 }
 
-// ask asks Terra's API for the account, if it is not known, and for the time, if that is not sure: one call where /athlete knows both. It returns r with
-// what was learnt, and nil or ErrGone if there was an answer to every question.
-func (k *Keeper) ask(ctx context.Context, r Connection, done *Result) (Connection, error) {
+// ask asks Terra's API for the account, if it is not known, and for the time, if that is not sure: one call where /athlete knows both. It returns what was
+// learnt, and nil or ErrGone if there was an answer to every question.
+func (k *Keeper) ask(ctx context.Context, r Connection, done *Result) (learnt []Facts, err error) {
 	if len(r.Accounts) == 0 {
 		done.Asked++
 		p, err := k.Directory.Athlete(ctx, r.UserID)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
-		r = join(r, k.facts(r, p))
+		learnt = append(learnt, k.facts(r, p))
 	}
-	if r.Certainty.Sure() {
-		return r, nil
+	if join(r, learnt...).Certainty.Sure() {
+		return learnt, nil
 	}
 	done.Asked++
 	p, err := k.Directory.UserInfo(ctx, r.UserID)
 	if err != nil {
-		return r, err
+		return learnt, err
 	}
-	return join(r, k.facts(r, p)), nil
+	return append(learnt, k.facts(r, p)), nil
 }
 
 // facts is what an answer of Terra's API says about r.
@@ -260,7 +284,7 @@ func (k *Keeper) announceOwn(ctx context.Context, r Connection, done *Result) (s
 		if nameless(s) {
 			continue
 		}
-		if err := say("replaced by "+s.UserID, Reauth, tenure(last), Holder{UserID: s.UserID, ReferenceID: s.Reference, Tenure: 1}, lessSure(r.Certainty, r.Certainty)); err != nil {
+		if err := say("replaced by "+alias(s.UserID), Reauth, tenure(last), Holder{UserID: s.UserID, ReferenceID: s.Reference, Tenure: 1}, lessSure(r.Certainty, r.Certainty)); err != nil {
 			return said, err
 		}
 	}
@@ -303,7 +327,9 @@ func (k *Keeper) claim(ctx context.Context, account string, c Claim, done *Resul
 		if err := k.publish(ctx, due[0].Announcement, done); err != nil {
 			return err
 		}
-		if row, err = k.Ledger.Mark(ctx, account, due[0].Mark); err != nil {
+		mark := due[0].Mark
+		mark.At = k.Now()
+		if row, err = k.Ledger.Mark(ctx, account, mark); err != nil {
 			return fmt.Errorf("marking an announcement of account %s: %w", account, err)
 		}
 	}
@@ -370,7 +396,10 @@ func patience(r Connection, apiErr error) wait {
 	return wait{}
 }
 
-// postpone leaves r to a later attempt.
+// postponeTime is what is spent on putting a row off after the time for settling it is over.
+const postponeTime = 250 * time.Millisecond
+
+// postpone leaves r to a later attempt. It does so even when ctx is over, for that is often why.
 func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wait, done *Result) error {
 	done.Waiting = w.reason
 	limit := k.Backoff.Max
@@ -380,6 +409,11 @@ func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wa
 	r.NextAttempt = k.Now().Add(max(k.Backoff.delay(r.Attempts, limit), w.least))
 	r.Attempts++
 	r.Waiting = w.reason
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), postponeTime)
+		defer cancel()
+	}
 	if _, _, err := k.Ledger.Postpone(ctx, r, said); err != nil {
 		return fmt.Errorf("putting a connection off: %w", err)
 	}

@@ -53,6 +53,11 @@ type Connection struct {
 
 	Version int64 // grows by one with each change of the facts above, Said excepted
 
+	Listed int64 // the last walk over Terra's list that found this connection there: see [Register]; 0 for none
+
+	// ExpiresAt is when the row may be deleted, some time after the connection has ended; zero while it is open. A ledger treats an expired row as absent.
+	ExpiresAt time.Time
+
 	ToDo        bool      // the work mark: something about this row is not settled
 	NextAttempt time.Time // when the sweep looks at it next; meaningful while ToDo
 	Attempts    int       // how often settling has been put off
@@ -142,6 +147,9 @@ type Mark struct {
 	Current     string // user_id
 	Tenure      int
 	ConnectedAt time.Time
+
+	At     time.Time // when it was announced first
+	Nudged bool      // whether it was announced once more because Previous was still open: see [Keeper.Remind]
 }
 
 // Type is an announcement's CloudEvents type.

@@ -14,7 +14,7 @@ type Ledger interface {
 	// that row and false.
 	Insert(ctx context.Context, c Connection) (Connection, bool, error)
 
-	// Update replaces the facts, Version, ToDo and NextAttempt of c's row if the stored version is c.Version-1, and sets Attempts to 0 and
+	// Update replaces the facts, Version, ExpiresAt, ToDo and NextAttempt of c's row if the stored version is c.Version-1, and sets Attempts to 0 and
 	// Waiting to "". Said is left as stored. It returns the row as it then stands, and whether it was written. A row that has vanished is
 	// (Connection{UserID: …}, false, nil): no row, nothing to do.
 	Update(ctx context.Context, c Connection) (Connection, bool, error)
@@ -46,6 +46,31 @@ type Queue interface {
 	// ToDo returns the user_ids of at most limit rows with a work mark whose NextAttempt is not after due, oldest first. It may lag
 	// behind the rows and may name a row that is settled by now: read the row.
 	ToDo(ctx context.Context, due time.Time, limit int) ([]string, error)
+}
+
+// Register is what a walk over all rows, a person's request and a subscriber need of the ledger.
+type Register interface {
+	// Account reads the row of an account with strong consistency; false if there is none.
+	Account(ctx context.Context, key string) (Account, bool, error)
+
+	// Stamp sets Listed of the connection's row to walk, if there is a row, and changes nothing else. It returns the row as it then stands, and
+	// whether there is one.
+	Stamp(ctx context.Context, userID string, walk int64) (Connection, bool, error)
+
+	// ConnectionsFrom returns at most limit rows that follow cursor, in an order of the ledger's own, and the cursor after them. "" is the cursor of the
+	// beginning, and that of the end. A page may be empty before the end. A row that stays is returned once; one that comes or changes meanwhile may or may not be.
+	ConnectionsFrom(ctx context.Context, cursor string, limit int) ([]Connection, string, error)
+	// AccountsFrom is ConnectionsFrom for accounts.
+	AccountsFrom(ctx context.Context, cursor string, limit int) ([]Account, string, error)
+
+	// Note returns the text last kept under a name, "" if there is none. Keep keeps it. Names are constants of the code.
+	Note(ctx context.Context, name string) (string, error)
+	Keep(ctx context.Context, name, text string) error
+
+	// Erase deletes the row of a connection, whatever it holds.
+	Erase(ctx context.Context, userID string) error
+	// EraseClaim removes the claim of a user_id, whatever its version, and the marks of these names from the row of an account, and deletes the row if no claim is left.
+	EraseClaim(ctx context.Context, account, userID string, marks []string) error
 }
 
 // Announcer tells the app's backend.

@@ -133,3 +133,32 @@ func TestSuspectNamedAgainWhileItIsJudged(t *testing.T) {
 		t.Errorf("got tenures %v, want alice's and then bob's", a.Tenures)
 	}
 }
+
+// While Terra's API names the account, the connection ends, and another worker may even settle its row; asked again, Terra knows the user no more. The
+// answer in hand still counts: the change and the end are announced.
+func TestAnswerOvertakenByTheEnd(t *testing.T) {
+	for _, settled := range []bool{false, true} {
+		s := newStage(t)
+		account := s.Keys.Account("GARMIN", "w1")
+		s.record(t, ownership.Facts{UserID: "b", Provider: "GARMIN", Reference: "ben", ConnectedAt: noon.Add(time.Hour), Certainty: ownership.Signed, Accounts: []string{account}})
+		s.settle(t, "b")
+		asked := 0
+		s.athlete = func(string) (ownership.Profile, error) {
+			if asked++; asked > 1 {
+				return ownership.Profile{}, ownership.ErrGone
+			}
+			s.record(t, ownership.Facts{UserID: "a", ClosedAt: noon.Add(2 * time.Hour)})
+			if settled {
+				s.settle(t, "a")
+			}
+			return ownership.Profile{ProviderUserID: "w1"}, nil
+		}
+		s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "anna", ConnectedAt: noon, Certainty: ownership.Signed})
+		if a := s.settle(t, "a"); a.ToDo || !slices.Equal(a.Accounts, []string{account}) {
+			t.Errorf("settled meanwhile %t: got %+v", settled, a)
+		}
+		if len(s.said) != 2 {
+			t.Errorf("settled meanwhile %t: said %+v, want a transfer and a revocation", settled, s.said)
+		}
+	}
+}

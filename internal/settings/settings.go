@@ -22,6 +22,8 @@ type Settings struct {
 	ReplayWindow    time.Duration // REPLAY_WINDOW, how old a signature may be
 	WatchDataEvents bool          // WATCH_DATA_EVENTS, whether events that only carry data are looked at
 	Source          string        // SOURCE, "source" of the announcements
+	Retention       time.Duration // RETENTION, how long a connection is kept after it has ended
+	NotRevokedAfter time.Duration // NOT_REVOKED_AFTER, how long after its announcement a superseded connection may stay open
 }
 
 // Defaults, for what need not be set. The replay window is Terra's retry horizon of 24 hours and a margin.
@@ -29,6 +31,9 @@ const (
 	DefaultTerraAPI     = "https://api.tryterra.co/v2"
 	DefaultReplayWindow = 26 * time.Hour
 	DefaultSource       = "handover"
+
+	DefaultRetention       = 400 * 24 * time.Hour
+	DefaultNotRevokedAfter = 24 * time.Hour
 )
 
 // FutureWindow is how far ahead of this machine's clock a signature may be.
@@ -36,18 +41,11 @@ const FutureWindow = 5 * time.Minute
 
 // FromEnvironment reads the settings through getenv (os.Getenv). Its error names every variable at fault, and what each should be.
 func FromEnvironment(getenv func(string) string) (Settings, error) {
-	var faults []error
-	fault := func(name, should, is string) {
-		if is == "" {
-			faults = append(faults, fmt.Errorf("%s is not set: it should be %s", name, should))
-		} else {
-			faults = append(faults, fmt.Errorf("%s is %q: it should be %s", name, is, should))
-		}
-	}
+	var wrong faults
 	required := func(name, should string) string {
 		value := getenv(name)
 		if value == "" {
-			fault(name, should, value)
+			wrong.add(name, should, value)
 		}
 		return value
 	}
@@ -61,29 +59,75 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		ReplayWindow:     DefaultReplayWindow,
 		WatchDataEvents:  true,
 		Source:           DefaultSource,
+		Retention:        DefaultRetention,
+		NotRevokedAfter:  DefaultNotRevokedAfter,
 	}
 	if value := getenv("TERRA_API_URL"); value != "" {
 		s.TerraAPI = strings.TrimRight(value, "/")
 		if u, err := url.Parse(value); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			fault("TERRA_API_URL", "a URL such as "+DefaultTerraAPI, value)
+			wrong.add("TERRA_API_URL", "a URL such as "+DefaultTerraAPI, value)
 		}
 	}
-	if value := getenv("REPLAY_WINDOW"); value != "" {
-		window, err := time.ParseDuration(value)
-		if err != nil || window <= 0 {
-			fault("REPLAY_WINDOW", "a positive Go duration such as 26h", value)
+	duration := func(name, example string, value *time.Duration) {
+		if text := getenv(name); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil || d <= 0 {
+				wrong.add(name, "a positive Go duration such as "+example, text)
+			}
+			*value = d
 		}
-		s.ReplayWindow = window
 	}
+	duration("REPLAY_WINDOW", "26h", &s.ReplayWindow)
+	duration("RETENTION", "9600h", &s.Retention)
+	duration("NOT_REVOKED_AFTER", "24h", &s.NotRevokedAfter)
 	if value := getenv("WATCH_DATA_EVENTS"); value != "" {
 		watch, err := strconv.ParseBool(value)
 		if err != nil {
-			fault("WATCH_DATA_EVENTS", "true or false", value)
+			wrong.add("WATCH_DATA_EVENTS", "true or false", value)
 		}
 		s.WatchDataEvents = watch
 	}
 	if value := getenv("SOURCE"); value != "" {
 		s.Source = value
 	}
-	return s, errors.Join(faults...)
+	return s, errors.Join(wrong...)
+}
+
+// Revoke is what the revoke function is told beside the Settings.
+type Revoke struct {
+	Policy string // REVOKE_POLICY, "newest-wins" or "first-wins": whose connection is ended
+	DryRun bool   // REVOKE_DRY_RUN, whether it is only said what would be ended
+}
+
+// RevokeFromEnvironment is FromEnvironment for the revoke function. Its defaults are newest-wins, and no dry run.
+func RevokeFromEnvironment(getenv func(string) string) (Settings, Revoke, error) {
+	var wrong faults
+	r := Revoke{Policy: "newest-wins"}
+	switch value := getenv("REVOKE_POLICY"); value {
+	case "":
+	case "newest-wins", "first-wins":
+		r.Policy = value
+	default:
+		wrong.add("REVOKE_POLICY", "newest-wins or first-wins", value)
+	}
+	if value := getenv("REVOKE_DRY_RUN"); value != "" {
+		dry, err := strconv.ParseBool(value)
+		if err != nil {
+			wrong.add("REVOKE_DRY_RUN", "true or false", value)
+		}
+		r.DryRun = dry
+	}
+	s, err := FromEnvironment(getenv)
+	return s, r, errors.Join(append(wrong, err)...)
+}
+
+// faults are the variables at fault.
+type faults []error
+
+func (f *faults) add(name, should, is string) {
+	if is == "" {
+		*f = append(*f, fmt.Errorf("%s is not set: it should be %s", name, should))
+	} else {
+		*f = append(*f, fmt.Errorf("%s is %q: it should be %s", name, is, should))
+	}
 }

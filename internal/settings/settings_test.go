@@ -30,6 +30,7 @@ func TestFromEnvironment(t *testing.T) {
 		TerraSecret:      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:terra",
 		AccountKeySecret: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key",
 		TerraAPI:         "https://api.tryterra.co/v2", ReplayWindow: 26 * time.Hour, WatchDataEvents: true, Source: "handover",
+		Retention: 9600 * time.Hour, NotRevokedAfter: 24 * time.Hour,
 	}
 	for name, test := range map[string]struct {
 		set    map[string]string
@@ -37,8 +38,9 @@ func TestFromEnvironment(t *testing.T) {
 	}{
 		"what must be set": {},
 		"everything": {
-			set: map[string]string{"TERRA_API_URL": "http://127.0.0.1:9/api/v2", "REPLAY_WINDOW": "90m", "WATCH_DATA_EVENTS": "false", "SOURCE": "staging"},
+			set: map[string]string{"TERRA_API_URL": "http://127.0.0.1:9/api/v2", "REPLAY_WINDOW": "90m", "WATCH_DATA_EVENTS": "false", "SOURCE": "staging", "RETENTION": "1h", "NOT_REVOKED_AFTER": "2h"},
 			change: func(s *settings.Settings) {
+				s.Retention, s.NotRevokedAfter = time.Hour, 2*time.Hour
 				s.TerraAPI, s.ReplayWindow, s.WatchDataEvents, s.Source = "http://127.0.0.1:9/api/v2", 90*time.Minute, false, "staging"
 			},
 		},
@@ -107,7 +109,7 @@ func TestVariablesRead(t *testing.T) {
 	_, _ = settings.FromEnvironment(func(name string) string { names = append(names, name); return "" })
 	slices.Sort(names)
 	want := []string{
-		"ACCOUNTS_TABLE", "ACCOUNT_KEY_SECRET_ARN", "CONNECTIONS_TABLE", "REPLAY_WINDOW", "SOURCE", "TERRA_API_URL", "TERRA_SECRET_ARN",
+		"ACCOUNTS_TABLE", "ACCOUNT_KEY_SECRET_ARN", "CONNECTIONS_TABLE", "NOT_REVOKED_AFTER", "REPLAY_WINDOW", "RETENTION", "SOURCE", "TERRA_API_URL", "TERRA_SECRET_ARN",
 		"TRANSFERS_TOPIC_ARN", "WATCH_DATA_EVENTS",
 	}
 	if !slices.Equal(names, want) {

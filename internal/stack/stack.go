@@ -16,6 +16,7 @@ import (
 	"github.com/handover-dev/handover/internal/awsconfig"
 	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/revoke"
 	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/sweep"
 	"github.com/handover-dev/handover/internal/terra"
@@ -27,6 +28,7 @@ type Stack struct {
 	settings settings.Settings
 	ledger   *ledger.DynamoDB
 	secret   *settings.TerraSecret
+	terra    *terra.Client
 	keeper   Keeper
 	log      *slog.Logger
 }
@@ -45,13 +47,15 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, er
 		secret:   &settings.TerraSecret{Read: settings.SecretsManager(secrets, s.TerraSecret), Now: time.Now},
 		log:      log,
 	}
+	stack.terra = &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()}
 	stack.keeper = Keeper{
 		Key:   settings.SecretsManager(secrets, s.AccountKeySecret),
 		Check: stack.ledger.CheckKey,
 		Parts: ownership.Keeper{
 			Ledger:    stack.ledger,
 			Announcer: announce.NewSNS(sns.NewFromConfig(config), s.TransfersTopic, s.Source),
-			Directory: &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()},
+			Directory: stack.terra,
+			Retention: s.Retention,
 			Now:       time.Now,
 			Backoff:   ownership.Backoff{Base: 30 * time.Second, Max: time.Hour, Unnamed: 24 * time.Hour},
 			Grace:     15 * time.Second,
@@ -96,5 +100,32 @@ func (s *Stack) Webhook() (*webhook.Handler, error) {
 
 // Sweep is the handler of the sweep function.
 func (s *Stack) Sweep() *sweep.Sweep {
-	return &sweep.Sweep{Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now}
+	return &sweep.Sweep{
+		Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now,
+		Register: s.ledger, Terra: s.terra, WalkEvery: 24 * time.Hour, RoundEvery: time.Hour, NotRevokedAfter: s.settings.NotRevokedAfter,
+	}
+}
+
+// Revoke is the handler of the revoke function.
+func (s *Stack) Revoke(r settings.Revoke) *revoke.Revoker {
+	revoker := &revoke.Revoker{
+		Policy:    revoke.Policy(r.Policy),
+		Ledger:    s.ledger,
+		Directory: s.terra,
+		Terra:     s.terra,
+		End: func(ctx context.Context, userID string) error {
+			keeper, err := s.keeper.Get(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = keeper.End(ctx, userID)
+			return err
+		},
+		Log: s.log,
+		Now: time.Now,
+	}
+	if r.DryRun {
+		revoker.Terra = revoke.DryRun{}
+	}
+	return revoker
 }

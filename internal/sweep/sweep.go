@@ -1,4 +1,5 @@
-// Package sweep settles what webhooks had to leave: connections whose account was not known in time, and those that a crash cut off.
+// Package sweep settles what webhooks had to leave: connections whose account was not known in time, and those that a crash cut off. It also walks over
+// Terra's list of connections, for what webhooks did not tell, and looks for superseded connections that nobody ends.
 package sweep
 
 import (
@@ -21,18 +22,25 @@ type Sweep struct {
 	Queue  ownership.Queue
 	Log    *slog.Logger
 	Now    func() time.Time
+
+	Register        ownership.Eraser
+	Terra           Lister
+	WalkEvery       time.Duration // between two walks over Terra's list of connections
+	RoundEvery      time.Duration // between two rounds through the accounts
+	NotRevokedAfter time.Duration // how long after its announcement a superseded connection may stay open
 }
 
 // Report is what one run did.
 type Report struct {
-	Settled     int `json:"settled"`     // connections that owe nothing any more
-	PutOff      int `json:"put_off"`     // connections that must wait, for Terra's API or for an account to be named
-	Failed      int `json:"failed"`      // connections at which the ledger or the topic failed; they are tried again by a later run
-	Transfers   int `json:"transfers"`   // announcements of a transfer
-	Revocations int `json:"revocations"` // announcements of a revocation
-	Guesses     int `json:"guesses"`     // transfers among them whose order is only observed
-	Asked       int `json:"asked"`       // questions to Terra's API, also those that were not put because of its limit
-	Crowded     int `json:"crowded"`     // connections of an account whose row is too large: see ownership.Crowded
+	Settled     int `json:"settled"`           // connections that owe nothing any more
+	PutOff      int `json:"put_off"`           // connections that must wait, for Terra's API or for an account to be named
+	Failed      int `json:"failed"`            // connections at which the ledger or the topic failed; they are tried again by a later run
+	Transfers   int `json:"transfers"`         // announcements of a transfer
+	Revocations int `json:"revocations"`       // announcements of a revocation
+	Guesses     int `json:"guesses"`           // transfers among them whose order is only observed
+	Asked       int `json:"asked"`             // questions to Terra's API, also those that were not put because of its limit
+	Crowded     int `json:"crowded"`           // connections of an account whose row is too large: see ownership.Crowded
+	Nameless    int `json:"without_reference"` // connections without a reference_id
 }
 
 const (
@@ -56,23 +64,45 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		run.until = deadline.Add(-margin) // so that the connection begun last has its time
 	}
-	for !run.over(s.Now()) {
-		due, err := s.Queue.ToDo(ctx, s.Now(), page+len(run.tried)) // those that were tried may still stand before the others
-		if err != nil {
-			return run.report, fmt.Errorf("reading the queue: %w", err)
+	for more := true; more && !run.over(s.Now()) && ctx.Err() == nil; {
+		if err := s.settleDue(ctx, &run); err != nil {
+			return run.report, err
 		}
-		fresh := run.untried(due)
-		if len(fresh) == 0 {
-			break
-		}
-		run.settle(ctx, fresh, s)
+		more, err = s.step(ctx, &run)
+		s.report(ctx, "walk", err)
 	}
+	_, err = s.round(ctx, &run)
+	s.report(ctx, "round", err)
 	if r := run.report; r != (Report{}) {
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", r.Settled), slog.Int("put_off", r.PutOff), slog.Int("failed", r.Failed),
 			slog.Int("transfers", r.Transfers), slog.Int("revocations", r.Revocations), slog.Int("guesses", r.Guesses), slog.Int("asked", r.Asked),
-			slog.Int("crowded", r.Crowded))
+			slog.Int("crowded", r.Crowded),
+			slog.Int("without_reference", r.Nameless))
 	}
 	return run.report, nil
+}
+
+// report logs that a walk or a round has failed. It is gone on with later: that is no failure of the sweep.
+func (s *Sweep) report(ctx context.Context, what string, err error) {
+	if err != nil {
+		s.Log.LogAttrs(ctx, slog.LevelError, what, slog.String("outcome", "failed"), slog.String("error", err.Error()))
+	}
+}
+
+// settleDue settles what is due, until nothing is or the time is over.
+func (s *Sweep) settleDue(ctx context.Context, r *run) error {
+	for !r.over(s.Now()) {
+		due, err := s.Queue.ToDo(ctx, s.Now(), page+r.report.Failed) // those that failed still stand before the others
+		if err != nil {
+			return fmt.Errorf("reading the queue: %w", err)
+		}
+		fresh := r.untried(due)
+		if len(fresh) == 0 {
+			break
+		}
+		r.settle(ctx, fresh, s)
+	}
+	return nil
 }
 
 // run is the state of one Run.
@@ -108,7 +138,7 @@ func (r *run) settle(ctx context.Context, userIDs []string, s *Sweep) {
 				if r.over(s.Now()) || ctx.Err() != nil {
 					continue
 				}
-				row, result, err := r.one(ctx, userID)
+				row, result, err := s.one(ctx, r.keeper, userID)
 				r.count(result, err)
 				if err != nil {
 					personal := slices.Concat([]string{userID}, row.Tenures, row.Suspects)
@@ -124,14 +154,18 @@ func (r *run) settle(ctx context.Context, userIDs []string, s *Sweep) {
 	wg.Wait()
 }
 
-func (r *run) one(ctx context.Context, userID string) (ownership.Connection, ownership.Result, error) {
+// one settles one connection. A row that has expired with its work mark is erased, or it would stay in the queue.
+func (s *Sweep) one(ctx context.Context, keeper *ownership.Keeper, userID string) (ownership.Connection, ownership.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, each)
 	defer cancel()
-	row, found, err := r.keeper.Ledger.Connection(ctx, userID)
-	if err != nil || !found {
+	row, found, err := keeper.Ledger.Connection(ctx, userID)
+	if err != nil {
 		return row, ownership.Result{}, err
 	}
-	result, err := r.keeper.Settle(ctx, row)
+	if !found {
+		return row, ownership.Result{}, s.Register.Erase(ctx, userID)
+	}
+	result, err := keeper.Settle(ctx, row)
 	return row, result, err
 }
 
@@ -144,6 +178,9 @@ func (r *run) count(result ownership.Result, err error) {
 	r.report.Asked += result.Asked
 	if result.Crowded {
 		r.report.Crowded++
+	}
+	if result.Nameless {
+		r.report.Nameless++
 	}
 	switch {
 	case err != nil:

@@ -42,7 +42,9 @@ func allowed(key string) bool {
 	case slog.TimeKey, slog.LevelKey, slog.MessageKey,
 		"outcome", "reason", "status", "type", "provider", "account", "delivery", "ms",
 		"transfers", "revocations", "guesses", "asked", "waiting", "crowded", "error",
-		"settled", "put_off", "failed", "order", "id", "subscriber", "attempts":
+		"settled", "put_off", "failed",
+		"known", "new", "changed", "without_reference", "unusable", "closed", "doubtful", "unidentifiable", "pages", "repeated",
+		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts":
 		return true
 	}
 	return false

@@ -181,6 +181,9 @@ func references(v any) []string {
 				case name == "Ref" || name == "Fn::GetAtt":
 					id, _, _ := strings.Cut(target, ".")
 					found[id] = nil
+				case name == "Fn::Sub" && target == "": // a text and what its own variables stand for
+					walk(map[string]any{"Fn::Sub": at(item, "0")})
+					walk(at(item, "1"))
 				case name == "Fn::Sub":
 					for _, m := range variable.FindAllStringSubmatch(target, -1) {
 						id, _, _ := strings.Cut(m[1], ".")

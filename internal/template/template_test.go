@@ -12,7 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/handover-dev/handover/internal/announce"
+	"github.com/handover-dev/handover/internal/ownership"
 	"github.com/handover-dev/handover/internal/settings"
 )
 
@@ -47,6 +50,7 @@ var promises = []struct {
 	{"way in", wayIn},
 	{"functions", functions},
 	{"sweep", sweep},
+	{"revoke", revoke},
 	{"environment", environment},
 	{"versions", versions},
 	{"alarms", alarms},
@@ -163,6 +167,13 @@ func encrypted(s template) (f faults) {
 func keyPolicy(s template) (f faults) {
 	statements := map[string]any{}
 	for _, statement := range list(s.at("Resources/EncryptionKey/Properties/KeyPolicy/Statement")) {
+		condition := at(statement, "Fn::If/0")
+		if condition != nil {
+			statement = at(statement, "Fn::If/1")
+		}
+		if principal := text(at(statement, "Principal")); (condition == "Revoking") != (principal == `{"Service":"sns.amazonaws.com"}`) {
+			f.add("%s may use the key on the condition %v", principal, condition)
+		}
 		principal := text(at(statement, "Principal"))
 		if strings.Contains(principal, `"*"`) {
 			f.add("the key is open to everyone")
@@ -173,11 +184,16 @@ func keyPolicy(s template) (f faults) {
 	if root := statements[`{"AWS":{"Fn::Sub":"arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}`]; root == nil {
 		f.add("the account itself is not in the key's policy: nobody could ever change it")
 	}
-	if alarms := statements[`{"Service":"cloudwatch.amazonaws.com"}`]; alarms == nil {
-		f.add("CloudWatch may not use the key: no alarm would reach its topic")
-	} else {
-		f.want(alarms, "Condition", ofTheAccount)
-		f.want(alarms, "Action", `["kms:GenerateDataKey*","kms:Decrypt"]`)
+	for service, why := range map[string]string{
+		"cloudwatch": "no alarm would reach its topic",
+		"sns":        "no announcement would reach the encrypted queue of the revoke function",
+	} {
+		if statement := statements[fmt.Sprintf(`{"Service":"%s.amazonaws.com"}`, service)]; statement == nil {
+			f.add("%s may not use the key: %s", service, why)
+		} else {
+			f.want(statement, "Condition", ofTheAccount)
+			f.want(statement, "Action", `["kms:GenerateDataKey*","kms:Decrypt"]`)
+		}
 	}
 	logs := statements[`{"Service":{"Fn::Sub":"logs.${AWS::Region}.amazonaws.com"}}`]
 	for _, group := range s.resources("AWS::Logs::LogGroup") {
@@ -202,10 +218,24 @@ var grants = map[string][]string{
 		`logs:PutLogEvents {"Fn::GetAtt":"WebhookLogs.Arn"}`,
 	}, settle...),
 	"SweepRole": append([]string{
+		`dynamodb:DeleteItem {"Fn::GetAtt":"AccountsTable.Arn"}`,
+		`dynamodb:DeleteItem {"Fn::GetAtt":"ConnectionsTable.Arn"}`,
+		`dynamodb:GetItem {"Fn::GetAtt":"AccountsTable.Arn"} only {"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["#note/*"]}}`,
+		`dynamodb:PutItem {"Fn::GetAtt":"AccountsTable.Arn"} only {"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["#note/*"]}}`,
+		`dynamodb:Scan {"Fn::GetAtt":"AccountsTable.Arn"}`,
+		`dynamodb:Scan {"Fn::GetAtt":"ConnectionsTable.Arn"}`,
 		`dynamodb:Query {"Fn::Sub":"${ConnectionsTable.Arn}/index/todo"}`,
 		`logs:CreateLogStream {"Fn::GetAtt":"SweepLogs.Arn"}`,
 		`logs:PutLogEvents {"Fn::GetAtt":"SweepLogs.Arn"}`,
 		`sqs:SendMessage {"Fn::GetAtt":"SweepDeadLetters.Arn"}`,
+	}, settle...),
+	"RevokeRole": append([]string{
+		`dynamodb:GetItem {"Fn::GetAtt":"AccountsTable.Arn"}`,
+		`logs:CreateLogStream {"Fn::GetAtt":"RevokeLogs.Arn"}`,
+		`logs:PutLogEvents {"Fn::GetAtt":"RevokeLogs.Arn"}`,
+		`sqs:DeleteMessage {"Fn::GetAtt":"RevokeQueue.Arn"}`,
+		`sqs:GetQueueAttributes {"Fn::GetAtt":"RevokeQueue.Arn"}`,
+		`sqs:ReceiveMessage {"Fn::GetAtt":"RevokeQueue.Arn"}`,
 	}, settle...),
 	"ScheduleRole": {
 		`lambda:InvokeFunction {"Ref":"SweepFunction.Alias"}`,
@@ -215,10 +245,16 @@ var grants = map[string][]string{
 		`cloudwatch:DescribeAlarms {"Fn::Sub":"arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:*"}`,
 		`lambda:GetAlias {"Fn::GetAtt":"WebhookFunction.Arn"}`,
 		`lambda:GetAlias {"Fn::Sub":"${WebhookFunction.Arn}:*"}`,
+		`lambda:GetAlias {"Fn::If":["Revoking",{"Fn::GetAtt":"RevokeFunction.Arn"},{"Ref":"AWS::NoValue"}]}`,
+		`lambda:GetAlias {"Fn::If":["Revoking",{"Fn::Sub":"${RevokeFunction.Arn}:*"},{"Ref":"AWS::NoValue"}]}`,
 		`lambda:GetProvisionedConcurrencyConfig {"Fn::GetAtt":"WebhookFunction.Arn"}`,
 		`lambda:GetProvisionedConcurrencyConfig {"Fn::Sub":"${WebhookFunction.Arn}:*"}`,
+		`lambda:GetProvisionedConcurrencyConfig {"Fn::If":["Revoking",{"Fn::GetAtt":"RevokeFunction.Arn"},{"Ref":"AWS::NoValue"}]}`,
+		`lambda:GetProvisionedConcurrencyConfig {"Fn::If":["Revoking",{"Fn::Sub":"${RevokeFunction.Arn}:*"},{"Ref":"AWS::NoValue"}]}`,
 		`lambda:UpdateAlias {"Fn::GetAtt":"WebhookFunction.Arn"}`,
 		`lambda:UpdateAlias {"Fn::Sub":"${WebhookFunction.Arn}:*"}`,
+		`lambda:UpdateAlias {"Fn::If":["Revoking",{"Fn::GetAtt":"RevokeFunction.Arn"},{"Ref":"AWS::NoValue"}]}`,
+		`lambda:UpdateAlias {"Fn::If":["Revoking",{"Fn::Sub":"${RevokeFunction.Arn}:*"},{"Ref":"AWS::NoValue"}]}`,
 	},
 }
 
@@ -291,6 +327,7 @@ func leastPrivilege(s template) (f faults) {
 	f = append(f, viaServices(s, "SettlePolicy", "dynamodb", "lambda", "secretsmanager", "sns")...)
 	f = append(f, viaServices(s, "SweepPolicy", "sqs")...)
 	f = append(f, viaServices(s, "SchedulePolicy", "sqs")...)
+	f = append(f, viaServices(s, "RevokePolicy", "sqs")...)
 	return f
 }
 
@@ -364,6 +401,9 @@ func wayIn(s template) (f faults) {
 	for _, function := range s.resources("AWS::Serverless::Function") {
 		for _, name := range keys(function.properties["Events"]) {
 			event := at(function.properties["Events"], name)
+			if at(event, "Type") == "SQS" {
+				continue // a queue of the stack's own, see revoke
+			}
 			routes = append(routes, fmt.Sprint(at(event, "Type"), " ", at(event, "Properties/Method"), " ", at(event, "Properties/Path"), " ", text(at(event, "Properties/ApiId"))))
 		}
 		if function.properties["FunctionUrlConfig"] != nil {
@@ -404,8 +444,14 @@ func functions(s template) (f faults) {
 		f.want(function.properties, "LoggingConfig/LogFormat", `"JSON"`)
 		f.want(function.whole, "Metadata/BuildMethod", `"makefile"`)
 		f.want(function.properties, "AutoPublishAliasAllProperties", `true`)
-		f.want(function.properties, "ReservedConcurrentExecutions", fmt.Sprintf(`{"Fn::If":["Reserve%s",{"Ref":"%[1]sConcurrency"},{"Ref":"AWS::NoValue"}]}`, short))
-		f.want(s, "Conditions/Reserve"+short, fmt.Sprintf(`{"Fn::Not":[{"Fn::Equals":[{"Ref":"%sConcurrency"},"-1"]}]}`, short))
+		if fed := at(function.properties["Events"], "Announcements"); fed != nil {
+			f.want(fed, "Properties/ScalingConfig", `{"MaximumConcurrency":2}`)
+			if function.properties["ReservedConcurrentExecutions"] != nil || !suppressed(function, "CKV_AWS_115") {
+				f.add("%s: its queue bounds how often it runs at once; it needs a reason instead of a reservation", id)
+			}
+		} else {
+			f = append(f, reserved(s, function, short)...)
+		}
 		if function.properties["Tracing"] == nil {
 			f.add("%s says nothing of tracing", id)
 		}
@@ -430,6 +476,13 @@ func functions(s template) (f faults) {
 	for _, group := range s.resources("AWS::Logs::LogGroup") {
 		f.want(group.properties, "RetentionInDays", `{"Ref":"LogRetentionDays"}`)
 	}
+	return f
+}
+
+// reserved wants of a function that a parameter reserves its concurrency, or reserves none.
+func reserved(s template, function resource, short string) (f faults) {
+	f.want(function.properties, "ReservedConcurrentExecutions", fmt.Sprintf(`{"Fn::If":["Reserve%s",{"Ref":"%[1]sConcurrency"},{"Ref":"AWS::NoValue"}]}`, short))
+	f.want(s, "Conditions/Reserve"+short, fmt.Sprintf(`{"Fn::Not":[{"Fn::Equals":[{"Ref":"%sConcurrency"},"-1"]}]}`, short))
 	return f
 }
 
@@ -466,6 +519,153 @@ func sweep(s template) (f faults) {
 	return f
 }
 
+// revoke: ending a connection cannot be undone. So nothing of it is there unless somebody asks for it, it hears only of what is sure, and no
+// announcement that it was to act upon gets lost.
+func revoke(s template) (f faults) {
+	f.want(s, "Parameters/Revoke/Default", `"off"`)
+	f.want(s, "Parameters/Revoke/AllowedValues", `["off","newest-wins","first-wins"]`)
+	f.want(s, "Parameters/RevokeDryRun/AllowedValues", `["true","false"]`)
+	f.want(s, "Conditions/Revoking", `{"Fn::Not":[{"Fn::Equals":[{"Ref":"Revoke"},"off"]}]}`)
+	for _, section := range []string{"Resources", "Outputs"} {
+		for _, id := range keys(s[section]) {
+			part := s.at(section + "/" + id)
+			isOfIt := strings.HasPrefix(id, "Revoke")
+			if has := at(part, "Condition") == "Revoking"; has != isOfIt {
+				f.add("%s %s is there on the condition %v", section, id, at(part, "Condition"))
+			}
+			for _, other := range references(unless(part, "Revoking")) {
+				if !isOfIt && s.at("Resources/"+other) != nil && s.at("Resources/"+other+"/Condition") == "Revoking" {
+					f.add("%s %s needs %s, which is not there if Revoke is off", section, id, other)
+				}
+			}
+		}
+	}
+
+	function := s.resource("RevokeFunction").properties
+	f.want(function, "DeploymentPreference", `{"Type":{"Ref":"Deployment"},"PassthroughCondition":true,"Role":{"Fn::GetAtt":"DeploymentRole.Arn"},
+		"Alarms":{"Fn::If":["RollBack",[{"Ref":"RevokeErrorsAlarm"}],[{"Ref":"AWS::NoValue"}]]}}`)
+	if n := len(keys(function["Events"])); n != 1 {
+		f.add("the revoke function has %d sources of events", n)
+	}
+	source := at(function, "Events/Announcements")
+	f.want(source, "Type", `"SQS"`)
+	f.want(source, "Properties/Queue", `{"Fn::GetAtt":"RevokeQueue.Arn"}`)
+	f.want(source, "Properties/FunctionResponseTypes", `["ReportBatchItemFailures"]`) // else one failure brings back the whole batch
+	timeout, _ := function["Timeout"].(int)
+	batch, _ := at(source, "Properties/BatchSize").(int)
+	if each, margin := 10, 1; batch == 0 || batch*each+margin > timeout {
+		f.add("%d messages of %d s each do not fit into %d s", batch, each, timeout)
+	}
+
+	queue := s.resource("RevokeQueue").properties
+	f.want(queue, "RedrivePolicy", `{"deadLetterTargetArn":{"Fn::GetAtt":"RevokeDeadLetters.Arn"},"maxReceiveCount":8}`)
+	visibility, _ := queue["VisibilityTimeout"].(int)
+	if visibility < 6*timeout {
+		f.add("a message comes again after %d s, while the function may still be at it: want at least 6 × %d s", visibility, timeout)
+	}
+	keeps, _ := queue["MessageRetentionPeriod"].(int)
+	if keeps < 2*8*visibility {
+		f.add("RevokeQueue forgets a message after %d s, before it has been tried eight times", keeps)
+	}
+	names := map[string]string{}
+	for _, id := range []string{"RevokeQueue", "RevokeDeadLetters", "RevokeUndelivered"} {
+		p := s.resource(id).properties
+		// A FIFO topic delivers to FIFO queues only, and a dead-letter queue is of its source's type.
+		f.want(p, "FifoQueue", `{"Fn::If":["Fifo",true,{"Ref":"AWS::NoValue"}]}`)
+		f.want(p, "QueueName/Fn::If/0", `"Fifo"`)
+		f.want(p, "QueueName/Fn::If/2", `{"Ref":"AWS::NoValue"}`)
+		name, _ := at(p, "QueueName/Fn::If/1/Fn::Sub").(string)
+		if !strings.HasPrefix(name, "${AWS::StackName}-") || !strings.HasSuffix(name, ".fifo") || names[name] != "" {
+			f.add("%s: the name of a FIFO queue is its own, begins with the stack's and ends in .fifo: %q", id, name)
+		}
+		names[name] = id
+		if id != "RevokeQueue" {
+			// A message keeps its age when it becomes a dead letter.
+			f.want(p, "MessageRetentionPeriod", `1209600`)
+		}
+		if id != "RevokeDeadLetters" && !takesFromTheTopic(s, id) {
+			f.add("SNS may not send to %s, or others may, too", id)
+		}
+	}
+
+	subscription := s.resource("RevokeSubscription")
+	f.want(subscription.properties, "TopicArn", `{"Ref":"TransfersTopic"}`)
+	f.want(subscription.properties, "Protocol", `"sqs"`)
+	f.want(subscription.properties, "Endpoint", `{"Fn::GetAtt":"RevokeQueue.Arn"}`)
+	f.want(subscription.properties, "RawMessageDelivery", `true`)
+	f.want(subscription.properties, "RedrivePolicy", `{"deadLetterTargetArn":{"Fn::GetAtt":"RevokeUndelivered.Arn"}}`)
+	f.want(subscription.whole, "DependsOn", `["RevokeQueuePolicy","RevokeUndeliveredPolicy"]`) // else the first announcements are refused
+	if scope := subscription.properties["FilterPolicyScope"]; scope != nil && scope != "MessageAttributes" {
+		f.add("the filter is on %v", scope)
+	}
+	passes := func(a ownership.Announcement) bool {
+		event, err := announce.New(a, "test", time.Unix(0, 0))
+		if err != nil {
+			f.add("an announcement: %v", err)
+		}
+		filter, _ := subscription.properties["FilterPolicy"].(map[string]any)
+		for attribute, values := range filter {
+			if value, has := event.Attributes[attribute]; !has || !slices.Contains(list(values), any(value)) {
+				return false
+			}
+		}
+		return len(filter) > 0
+	}
+	previous, current := ownership.Holder{UserID: "a", ReferenceID: "anna", Tenure: 1}, ownership.Holder{UserID: "b", ReferenceID: "ben", Tenure: 1}
+	for order, wanted := range map[ownership.Certainty]bool{ownership.Signed: true, ownership.Terra: true, ownership.Observed: false} {
+		for _, reason := range []ownership.Reason{ownership.ConnectedByOther, ownership.Reauth} {
+			a := ownership.Announcement{Type: ownership.Transferred, Account: "GARMIN/k.1", Provider: "GARMIN", Reason: reason, Order: order, Previous: previous, Current: current}
+			if passes(a) != wanted {
+				f.add("the filter lets pass a transfer (%s) whose order is %s: %v", reason, order, !wanted)
+			}
+		}
+	}
+	if passes(ownership.Announcement{Type: ownership.Revoked, Account: "GARMIN/k.1", Provider: "GARMIN", Connection: previous}) {
+		f.add("the filter lets pass what is no transfer")
+	}
+	return f
+}
+
+// unless is v as it is when the condition does not hold.
+func unless(v any, condition string) any {
+	switch v := v.(type) {
+	case []any:
+		var rest []any
+		for _, item := range v {
+			rest = append(rest, unless(item, condition))
+		}
+		return rest
+	case map[string]any:
+		if at(v, "Fn::If/0") == condition {
+			return unless(at(v, "Fn::If/2"), condition)
+		}
+		rest := map[string]any{}
+		for name, item := range v {
+			rest[name] = unless(item, condition)
+		}
+		return rest
+	}
+	return v
+}
+
+// takesFromTheTopic reports whether the queue takes messages from SNS on behalf of the transfers topic, and from nobody else.
+func takesFromTheTopic(s template, queue string) bool {
+	var allowed []any
+	for _, policy := range s.resources("AWS::SQS::QueuePolicy") {
+		if text(policy.properties["Queues"]) != fmt.Sprintf(`[{"Ref":%q}]`, queue) {
+			continue
+		}
+		for _, statement := range list(at(policy.properties, "PolicyDocument/Statement")) {
+			if at(statement, "Effect") == "Allow" {
+				allowed = append(allowed, statement)
+			}
+		}
+	}
+	return len(allowed) == 1 && text(at(allowed, "0/Principal")) == `{"Service":"sns.amazonaws.com"}` && at(allowed, "0/Action") == "sqs:SendMessage" &&
+		text(at(allowed, "0/Resource")) == fmt.Sprintf(`{"Fn::GetAtt":"%s.Arn"}`, queue) &&
+		text(at(allowed, "0/Condition")) == `{"ArnEquals":{"aws:SourceArn":{"Ref":"TransfersTopic"}}}`
+}
+
 // environment is what DESIGN fixes, and what package settings reads.
 func environment(s template) (f faults) {
 	f.want(s, "Globals/Function/Environment/Variables", `{
@@ -477,25 +677,60 @@ func environment(s template) (f faults) {
 		"TERRA_API_URL":          {"Ref":"TerraApiUrl"},
 		"REPLAY_WINDOW":          {"Ref":"ReplayWindow"},
 		"WATCH_DATA_EVENTS":      {"Ref":"WatchDataEvents"},
-		"SOURCE":                 {"Ref":"Source"}}`)
+		"SOURCE":                 {"Ref":"Source"},
+		"RETENTION":              {"Ref":"Retention"},
+		"NOT_REVOKED_AFTER":      {"Ref":"NotRevokedAfter"}}`)
 	for _, function := range s.resources("AWS::Serverless::Function") {
-		if function.properties["Environment"] != nil {
+		if function.properties["Environment"] != nil && function.id != "RevokeFunction" {
 			f.add("%s has an environment of its own", function.id)
 		}
 	}
+	own := s.at("Resources/RevokeFunction/Properties/Environment/Variables")
+	f.want(s, "Resources/RevokeFunction/Properties/Environment/Variables", `{"REVOKE_POLICY":{"Ref":"Revoke"},"REVOKE_DRY_RUN":{"Ref":"RevokeDryRun"}}`)
 	value := func(name string) string {
-		id, _ := at(s.at("Globals/Function/Environment/Variables/"+name), "Ref").(string)
+		if name == "REVOKE_POLICY" { // the function is not there with the default
+			return "first-wins"
+		}
+		variable := s.at("Globals/Function/Environment/Variables/" + name)
+		if variable == nil {
+			variable = at(own, name)
+		}
+		id, _ := at(variable, "Ref").(string)
 		if s.resource(id).kind != "" {
 			return id
 		}
 		return fmt.Sprint(s.at("Parameters/" + id + "/Default"))
 	}
-	got, err := settings.FromEnvironment(value)
+	got, ofRevoke, err := settings.RevokeFromEnvironment(value)
 	if err != nil {
 		f.add("the functions would not start: %v", err)
 	}
-	if got.TerraAPI != settings.DefaultTerraAPI || got.ReplayWindow != settings.DefaultReplayWindow || got.Source != settings.DefaultSource || !got.WatchDataEvents {
-		f.add("the template's defaults are not the functions': %+v", got)
+	if got.TerraAPI != settings.DefaultTerraAPI || got.ReplayWindow != settings.DefaultReplayWindow || got.Source != settings.DefaultSource || !got.WatchDataEvents ||
+		got.Retention != settings.DefaultRetention || got.NotRevokedAfter != settings.DefaultNotRevokedAfter || ofRevoke.DryRun {
+		f.add("the template's defaults are not the functions': %+v, %+v", got, ofRevoke)
+	}
+	// And whatever a parameter permits, the functions take.
+	for parameter, edges := range map[string][]string{
+		"Retention": {"100h", "99999h"}, "NotRevokedAfter": {"1h", "9999h"}, "ReplayWindow": {"1m", "999h"}, "Revoke": {"newest-wins", "first-wins"},
+	} {
+		for _, edge := range edges {
+			for _, fault := range permits(s.at("Parameters/"+parameter), edge) {
+				f.add("%s: %s", parameter, fault)
+			}
+			_, _, err := settings.RevokeFromEnvironment(func(name string) string {
+				variable := s.at("Globals/Function/Environment/Variables/" + name)
+				if variable == nil {
+					variable = at(own, name)
+				}
+				if at(variable, "Ref") == parameter {
+					return edge
+				}
+				return value(name)
+			})
+			if err != nil {
+				f.add("%s=%s: %v", parameter, edge, err)
+			}
+		}
 	}
 	return f
 }
@@ -573,6 +808,7 @@ var metrics = map[string]struct{ dimension, value, kind string }{
 	"AWS/Lambda Throttles":                       {"FunctionName", `{"Ref":"%s"}`, "AWS::Serverless::Function"},
 	"AWS/Lambda Duration":                        {"FunctionName", `{"Ref":"%s"}`, "AWS::Serverless::Function"},
 	"AWS/SQS ApproximateNumberOfMessagesVisible": {"QueueName", `{"Fn::GetAtt":"%s.QueueName"}`, "AWS::SQS::Queue"},
+	"AWS/SQS ApproximateAgeOfOldestMessage":      {"QueueName", `{"Fn::GetAtt":"%s.QueueName"}`, "AWS::SQS::Queue"},
 	"AWS/SNS NumberOfNotificationsFailed":        {"TopicName", `{"Fn::GetAtt":"%s.TopicName"}`, "AWS::SNS::Topic"},
 	"AWS/DynamoDB WriteThrottleEvents":           {"TableName", `{"Ref":"%s"}`, "AWS::DynamoDB::Table"},
 }
@@ -582,6 +818,8 @@ var watched = []string{
 	"AWS/ApiGateway Count WebhookApi", "AWS/ApiGateway 4xx WebhookApi", "AWS/ApiGateway 5xx WebhookApi", "AWS/ApiGateway Latency WebhookApi",
 	"AWS/Lambda Errors WebhookFunction", "AWS/Lambda Throttles WebhookFunction", "AWS/Lambda Duration WebhookFunction",
 	"AWS/Lambda Invocations SweepFunction", "AWS/Lambda Errors SweepFunction", "AWS/Lambda Throttles SweepFunction",
+	"AWS/Lambda Errors RevokeFunction", "AWS/SQS ApproximateAgeOfOldestMessage RevokeQueue",
+	"AWS/SQS ApproximateNumberOfMessagesVisible RevokeDeadLetters", "AWS/SQS ApproximateNumberOfMessagesVisible RevokeUndelivered",
 	"AWS/SQS ApproximateNumberOfMessagesVisible SweepDeadLetters", "AWS/SNS NumberOfNotificationsFailed TransfersTopic",
 	"AWS/DynamoDB WriteThrottleEvents AccountsTable", "AWS/DynamoDB WriteThrottleEvents ConnectionsTable",
 }
@@ -667,7 +905,11 @@ func alarms(s template) (f faults) {
 		}
 	}
 	for _, queue := range s.resources("AWS::SQS::Queue") {
-		if !slices.Contains(seen, "AWS/SQS ApproximateNumberOfMessagesVisible "+queue.id) {
+		metric := "AWS/SQS ApproximateNumberOfMessagesVisible "
+		if queue.properties["RedrivePolicy"] != nil { // a queue at work holds messages; they must not grow old
+			metric = "AWS/SQS ApproximateAgeOfOldestMessage "
+		}
+		if !slices.Contains(seen, metric+queue.id) {
 			f.add("nobody hears of messages in %s", queue.id)
 		}
 	}
@@ -692,13 +934,26 @@ func composite(s template) (f faults) {
 	all := s.resource("NeedsAPersonAlarm")
 	f = append(f, described(all)...)
 	f.want(all.properties, "AlarmActions", `[{"Ref":"AlarmsTopic"}]`)
-	rule, _ := at(all.properties, "AlarmRule/Fn::Sub").(string)
-	var wanted []string
-	for _, alarm := range s.resources("AWS::CloudWatch::Alarm") {
-		wanted = append(wanted, fmt.Sprintf(`ALARM("${%s}")`, alarm.id))
-	}
-	if got := slices.Sorted(slices.Values(strings.Split(strings.Join(strings.Fields(rule), " "), " OR "))); !slices.Equal(got, wanted) {
-		f.add("the rule is of\n%q, want\n%q", got, wanted)
+	always, _ := at(all.properties, "AlarmRule/Fn::Sub/0").(string)
+	sometimes := at(all.properties, "AlarmRule/Fn::Sub/1/OfRevoke")
+	f.want(sometimes, "Fn::If/0", `"Revoking"`)
+	f.want(sometimes, "Fn::If/2", `""`)
+	revoking, _ := at(sometimes, "Fn::If/1/Fn::Sub").(string)
+	for _, on := range []bool{false, true} {
+		rest := ""
+		if on {
+			rest = revoking
+		}
+		rule := strings.Replace(always, "${OfRevoke}", rest, 1)
+		var wanted []string
+		for _, alarm := range s.resources("AWS::CloudWatch::Alarm") {
+			if on || alarm.whole["Condition"] == nil {
+				wanted = append(wanted, fmt.Sprintf(`ALARM("${%s}")`, alarm.id))
+			}
+		}
+		if got := slices.Sorted(slices.Values(strings.Split(strings.Join(strings.Fields(rule), " "), " OR "))); !slices.Equal(got, wanted) {
+			f.add("the rule is of\n%q, want\n%q (revoking: %v)", got, wanted, on)
+		}
 	}
 	return f
 }

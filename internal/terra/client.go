@@ -15,8 +15,8 @@ import (
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
-// Client asks Terra's API about one connection at a time: it is an [ownership.Directory]. It never retries, for only its caller knows how much
-// time is left. It is safe for concurrent use.
+// Client speaks to Terra's REST API: it is an [ownership.Directory], lists all connections, and ends one. It never retries, for only its caller knows
+// how much time is left. It is safe for concurrent use.
 //
 // Beside the Directory's errors its methods return a [*StatusError], [ErrUnusable], or what kept an answer from coming: a context's error
 // (context.DeadlineExceeded for every time-out) or a [*net.OpError].
@@ -25,13 +25,14 @@ type Client struct {
 	BaseURL string
 	// Credentials returns the environment's dev-id and x-api-key.
 	Credentials func(context.Context) (devID, apiKey string, err error)
-	// HTTP sends the requests; see [NewHTTPClient]. Its CheckRedirect is not used: no redirect is ever followed, for it would carry the key away.
+	// HTTP sends the requests; see [NewHTTPClient]. Its Timeout is that of the questions about one connection. Its CheckRedirect is not used: no redirect is
+	// ever followed, for it would carry the key away.
 	HTTP *http.Client
 }
 
 var _ ownership.Directory = (*Client)(nil)
 
-// NewHTTPClient returns an http.Client whose calls fit several times into the 8 s that Terra waits for the answer to a webhook: 500 ms to
+// NewHTTPClient returns an http.Client whose questions fit several times into the 8 s that Terra waits for the answer to a webhook: 500 ms to
 // connect, 4 s in all.
 func NewHTTPClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -64,57 +65,98 @@ func (c *Client) UserInfo(ctx context.Context, userID string) (ownership.Profile
 	return c.get(ctx, "/userInfo", userID, url.Values{"user_id": {userID}})
 }
 
-func (c *Client) get(ctx context.Context, path, userID string, query url.Values) (ownership.Profile, error) {
-	call := "GET " + path
-	status, header, body, err := c.send(ctx, path, query)
-	var profile ownership.Profile
-	switch {
-	case err != nil:
-	case status == http.StatusOK:
-		profile, err = parseAnswer(body, userID)
-	case status == http.StatusNotFound:
-		err = ownership.ErrGone
-	case status == http.StatusTooManyRequests:
-		err = &ownership.Limited{RetryAfter: retryAfter(header.Get("Retry-After"), time.Now())}
-	default:
-		return ownership.Profile{}, &StatusError{Call: call, Code: status}
-	}
+// Deauthenticate ends the connection: Terra's documentation, REST API > DELETE /auth/deauthenticateUser. Nil says that Terra accepted it, ErrGone that there is
+// nothing to end. Asking again does no harm. Only ctx bounds the call: Terra may have to talk to the provider, and no webhook waits for it.
+func (c *Client) Deauthenticate(ctx context.Context, userID string) error {
+	const method, path = http.MethodDelete, "/auth/deauthenticateUser"
+	body, err := c.read(ctx, 0, method, path, url.Values{"user_id": {userID}})
 	if err != nil {
-		return ownership.Profile{}, fmt.Errorf("%s: %w", call, err)
+		return err
+	}
+	var doc document
+	_ = doc.read(body, true) // beside the status there is nothing to know, so nothing to refuse
+	if doc.Status == "error" {
+		return fmt.Errorf("%s %s: %w: its status is error", method, path, ErrUnusable)
+	}
+	return nil
+}
+
+func (c *Client) get(ctx context.Context, path, userID string, query url.Values) (ownership.Profile, error) {
+	body, err := c.read(ctx, c.HTTP.Timeout, http.MethodGet, path, query)
+	if err != nil {
+		return ownership.Profile{}, err
+	}
+	profile, err := parseAnswer(body, userID)
+	if err != nil {
+		return ownership.Profile{}, fmt.Errorf("GET %s: %w", path, err)
 	}
 	return profile, nil
 }
 
-// send makes one request and reads its answer, of which it keeps at most maxAnswer+1 bytes.
-func (c *Client) send(ctx context.Context, path string, query url.Values) (status int, header http.Header, body []byte, err error) {
+// read makes one request and reads the body of its answer, of which it keeps at most maxAnswer+1 bytes. Timeout and errors are open's.
+func (c *Client) read(ctx context.Context, timeout time.Duration, method, path string, query url.Values) ([]byte, error) {
+	answer, err := c.open(ctx, timeout, method, path, query)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	body, err := io.ReadAll(io.LimitReader(answer, maxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, withoutText(ctx, err))
+	}
+	return body, nil
+}
+
+// open makes one request and returns the body of an answer with status 200, which the caller closes; any other status is an error. Timeout bounds the request
+// and the reading of its answer; 0 leaves that to ctx. Errors name the call.
+func (c *Client) open(ctx context.Context, timeout time.Duration, method, path string, query url.Values) (io.ReadCloser, error) {
+	call := method + " " + path
+	resp, err := c.send(ctx, timeout, method, path, query)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", call, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // the network connection can then be used again
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("%s: %w", call, ownership.ErrGone)
+	case http.StatusTooManyRequests:
+		return nil, fmt.Errorf("%s: %w", call, &ownership.Limited{RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())})
+	}
+	return nil, &StatusError{Call: call, Code: resp.StatusCode}
+}
+
+func (c *Client) send(ctx context.Context, timeout time.Duration, method, path string, query url.Values) (*http.Response, error) {
 	devID, apiKey, err := c.Credentials(ctx)
 	if err != nil {
-		return 0, nil, nil, fmt.Errorf("credentials: %w", err)
+		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.BaseURL, "/")+path+"?"+query.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path+"?"+query.Encode(), nil)
 	if err != nil {
-		return 0, nil, nil, errors.New("the base URL is not a URL")
+		return nil, errors.New("the base URL is not a URL")
 	}
 	req.Header.Set("dev-id", devID)
 	req.Header.Set("x-api-key", apiKey)
 
 	client := *c.HTTP
+	client.Timeout = timeout
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, nil, nil, withoutText(err)
+		return nil, withoutText(ctx, err)
 	}
-	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1)) // of a refusal too: the network connection can then be used again
-	if err != nil && resp.StatusCode == http.StatusOK {
-		return 0, nil, nil, withoutText(err)
-	}
-	return resp.StatusCode, resp.Header, body, nil
+	return resp, nil
 }
 
 // withoutText keeps of an error of net/http what may be logged. The texts of net/http quote the URL, whose query names the user, and what the other side
 // sent; the errors of net name addresses only.
-func withoutText(err error) error {
+func withoutText(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err
 	}

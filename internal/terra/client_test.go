@@ -188,6 +188,50 @@ func checkSame(t *testing.T, got, want error) {
 	}
 }
 
+func TestDeauthenticate(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   error // nil for success
+	}{
+		"success":         {answer(200, `{"status":"success"}`), nil},
+		"no body":         {answer(200, ``), nil},
+		"not JSON":        {answer(200, `OK`), nil},
+		"error inside":    {answer(200, `{"status":"error","message":"`+testUser+`"}`), ErrUnusable},
+		"half an error":   {answer(200, `{"status":"error","mess`), ErrUnusable},
+		"unknown user":    {answer(404, `{"status":"error"}`), ownership.ErrGone},
+		"limited":         {answer(429, ``), &ownership.Limited{}},
+		"bad request":     {answer(400, testUser), &StatusError{"DELETE /auth/deauthenticateUser", 400}},
+		"server error":    {answer(500, testUser), &StatusError{"DELETE /auth/deauthenticateUser", 500}},
+		"accepted":        {answer(202, ``), &StatusError{"DELETE /auth/deauthenticateUser", 202}},
+		"redirect":        {answer(307, ``), &StatusError{"DELETE /auth/deauthenticateUser", 307}},
+		"connection lost": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, io.EOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newTerra(t, func(w http.ResponseWriter, r *http.Request) {
+				if got, want := r.Method+" "+r.URL.String(), "DELETE /v2/auth/deauthenticateUser?user_id=a+b%26c%3Dd"; got != want {
+					t.Errorf("asked %s, want %s", got, want)
+				}
+				time.Sleep(20 * time.Millisecond) // longer than the timeout, which is for questions
+				test.answer(w, r)
+			})
+			client.BaseURL += "/v2"
+			client.HTTP.Timeout = 10 * time.Millisecond
+			err := client.Deauthenticate(t.Context(), "a b&c=d")
+			if test.want == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatalf("got no error, want %v", test.want)
+			}
+			checkSame(t, err, test.want)
+			checkDiscreet(t, err, "DELETE /auth/deauthenticateUser")
+		})
+	}
+}
+
 func TestClientFollowsNoRedirect(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("the redirect was followed, x-api-key %q", r.Header.Get("x-api-key"))

@@ -45,6 +45,13 @@ func (s *Seen) add(r ownership.Connection, now time.Time) {
 	s.entries.Add(sum(r.UserID), entry{reference: sum(r.Reference()), timed: r.Certainty.Sure(), until: now.Add(s.keep)})
 }
 
+// forget forgets a connection about which there is news: it may come to carry another reference_id.
+func (s *Seen) forget(userID string) {
+	if s != nil {
+		s.entries.Remove(sum(userID))
+	}
+}
+
 func sum(s string) digest {
 	full := sha256.Sum256(append(make([]byte, 0, 128), s...)) // nothing on the heap for an id of usual length
 	return digest(full[:16])

@@ -191,6 +191,7 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 		}
 		if news {
 			line.outcome = "recorded"
+			h.Seen.forget(f.UserID)
 		}
 		if r.ToDo {
 			toDo = append([]ownership.Connection{r}, toDo...) // of a user_reauth the old one first
@@ -285,6 +286,9 @@ func (h *Handler) write(ctx context.Context, l *line, status int, start time.Tim
 	count("asked", l.result.Asked)
 	if l.result.Waiting != "" {
 		add("waiting", l.withoutIDs(l.result.Waiting))
+	}
+	if l.result.Nameless {
+		attrs = append(attrs, slog.Bool("without_reference", true))
 	}
 	if l.result.Crowded {
 		attrs = append(attrs, slog.Bool("crowded", true))

@@ -18,6 +18,9 @@ Usage: handover COMMAND [flags]
 
   serve     run Handover on this machine: no account and no Docker needed
             $ handover serve -signing-secret "$TERRA_SECRET" -subscriber http://127.0.0.1:9000/
+  forget    erase everything held about one of your users, or about one connection (a data-protection request)
+            $ handover forget -reference-id alice -dry-run
+            Would erase 2 connections, 1 entries in accounts, and 0 traces in rows of others.
   events    write a signed API Gateway event of every type into a folder (events), for sam local invoke
             $ handover events
 
@@ -50,6 +53,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	switch command {
 	case "serve":
 		return serve(ctx, args[1:], getenv, stdout, stderr)
+	case "forget":
+		return forget(ctx, args[1:], stdout)
 	case "events":
 		return writeEvents(args[1:])
 	case "", "-h", "-help", "--help", "help":

@@ -13,16 +13,20 @@ import (
 )
 
 // Memory is a ledger in memory, for tests of what stands on a ledger. It passes the same [Run] as the real ones: rows are copied in and
-// out, and each method is one atomic step.
+// out, and each method is one atomic step but for Accounts and Connections, which count as AccountsFrom and ConnectionsFrom.
 type Memory struct {
 	// Fault, if set, is asked at each call, by the method's name. A first error fails the call before it is applied, a second one after
 	// it has been applied: a lost reply. It runs outside the ledger's lock, so it may itself use the ledger, as a competitor would.
 	// Set it while no call is under way.
 	Fault func(op string) (before, after error)
 
+	// Now is the clock that rows expire by. Set it while no call is under way.
+	Now func() time.Time
+
 	mu          sync.Mutex
 	connections map[string]ownership.Connection
 	accounts    map[string]ownership.Account
+	notes       map[string]string
 	fingerprint string
 	calls       map[string]int
 }
@@ -30,8 +34,10 @@ type Memory struct {
 // NewMemory returns an empty ledger.
 func NewMemory() *Memory {
 	return &Memory{
+		Now:         time.Now,
 		connections: make(map[string]ownership.Connection),
 		accounts:    make(map[string]ownership.Account),
+		notes:       make(map[string]string),
 		calls:       make(map[string]int),
 	}
 }
@@ -87,7 +93,7 @@ func (m *Memory) write(ctx context.Context, op, userID string, change func(row *
 // Insert implements [ownership.Ledger].
 func (m *Memory) Insert(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
 	return m.write(ctx, "Insert", c.UserID, func(row *ownership.Connection, found bool) bool {
-		if found {
+		if found && !ledger.Expired(*row, m.Now()) {
 			return false
 		}
 		*row = c
@@ -101,7 +107,7 @@ func (m *Memory) Update(ctx context.Context, c ownership.Connection) (ownership.
 		if !found || row.Version != c.Version-1 {
 			return false
 		}
-		c.Said, c.Attempts, c.Waiting = row.Said, 0, ""
+		c.Said, c.Listed, c.Attempts, c.Waiting = row.Said, row.Listed, 0, ""
 		*row = c
 		return true
 	})
@@ -146,7 +152,7 @@ func (m *Memory) read(ctx context.Context, op, userID string) (ownership.Connect
 	var found bool
 	err := m.do(ctx, op, func() {
 		row, found = m.connections[userID]
-		row = copyConnection(row)
+		row, found = copyConnection(row), found && !ledger.Expired(row, m.Now())
 	})
 	if err != nil || !found {
 		return ownership.Connection{UserID: userID}, false, err
@@ -208,13 +214,15 @@ func (m *Memory) writeAccount(ctx context.Context, op, account string, change fu
 func (m *Memory) ToDo(ctx context.Context, due time.Time, limit int) ([]string, error) {
 	var userIDs []string
 	err := m.do(ctx, "ToDo", func() {
-		rows := slices.SortedFunc(maps.Values(m.connections), func(a, b ownership.Connection) int {
-			return a.NextAttempt.Compare(b.NextAttempt)
-		})
-		for _, row := range rows {
-			if row.ToDo && !row.NextAttempt.After(due) && len(userIDs) < limit {
-				userIDs = append(userIDs, row.UserID)
+		var rows []ownership.Connection
+		for _, row := range m.connections {
+			if row.ToDo && !row.NextAttempt.After(due) {
+				rows = append(rows, row)
 			}
+		}
+		slices.SortFunc(rows, func(a, b ownership.Connection) int { return a.NextAttempt.Compare(b.NextAttempt) })
+		for _, row := range rows[:min(limit, len(rows))] {
+			userIDs = append(userIDs, row.UserID)
 		}
 	})
 	if err != nil {
@@ -223,36 +231,131 @@ func (m *Memory) ToDo(ctx context.Context, due time.Time, limit int) ([]string, 
 	return userIDs, nil
 }
 
+// Account implements [ownership.Register].
+func (m *Memory) Account(ctx context.Context, key string) (ownership.Account, bool, error) {
+	var row ownership.Account
+	var found bool
+	err := m.do(ctx, "Account", func() {
+		row, found = m.accounts[key]
+		row = copyAccount(row)
+	})
+	if err != nil {
+		return ownership.Account{}, false, err
+	}
+	row.Key = key
+	return row, found, nil
+}
+
+// Stamp implements [ownership.Register].
+func (m *Memory) Stamp(ctx context.Context, userID string, walk int64) (ownership.Connection, bool, error) {
+	row, stamped, err := m.write(ctx, "Stamp", userID, func(row *ownership.Connection, found bool) bool {
+		if !found || ledger.Expired(*row, m.Now()) {
+			return false
+		}
+		row.Listed = walk
+		return true
+	})
+	if err == nil && !stamped {
+		row = ownership.Connection{UserID: userID}
+	}
+	return row, stamped, err
+}
+
 // Accounts implements [Ledger], in the order of keys.
 func (m *Memory) Accounts(ctx context.Context) iter.Seq2[ownership.Account, error] {
-	return list(ctx, m, "Accounts", m.accounts, copyAccount)
+	return ledger.Rows(ctx, m.AccountsFrom)
 }
 
 // Connections implements [Ledger], in the order of user_ids.
 func (m *Memory) Connections(ctx context.Context) iter.Seq2[ownership.Connection, error] {
-	return list(ctx, m, "Connections", m.connections, copyConnection)
+	return ledger.Rows(ctx, m.ConnectionsFrom)
 }
 
-// list yields copies of the rows as they stood at the first step.
-func list[Row any](ctx context.Context, m *Memory, op string, rows map[string]Row, copyRow func(Row) Row) iter.Seq2[Row, error] {
-	return func(yield func(Row, error) bool) {
-		var copies []Row
-		err := m.do(ctx, op, func() {
-			for _, key := range slices.Sorted(maps.Keys(rows)) {
-				copies = append(copies, copyRow(rows[key]))
-			}
-		})
-		if err != nil {
-			var none Row
-			yield(none, err)
-			return
+// AccountsFrom implements [ownership.Register], in the order of keys.
+func (m *Memory) AccountsFrom(ctx context.Context, cursor string, limit int) ([]ownership.Account, string, error) {
+	return page(ctx, m, "AccountsFrom", m.accounts, cursor, limit, func(row ownership.Account) (ownership.Account, bool) {
+		return copyAccount(row), true
+	})
+}
+
+// ConnectionsFrom implements [ownership.Register], in the order of user_ids.
+func (m *Memory) ConnectionsFrom(ctx context.Context, cursor string, limit int) ([]ownership.Connection, string, error) {
+	return page(ctx, m, "ConnectionsFrom", m.connections, cursor, limit, func(row ownership.Connection) (ownership.Connection, bool) {
+		return copyConnection(row), !ledger.Expired(row, m.Now())
+	})
+}
+
+// page returns copies of the rows, of those that copyRow says are there. As in DynamoDB, those that are not count against the limit.
+func page[Row any](ctx context.Context, m *Memory, op string, rows map[string]Row, cursor string, limit int, copyRow func(Row) (Row, bool)) (copies []Row, next string, err error) {
+	after, err := ledger.AfterKey(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	err = m.do(ctx, op, func() {
+		keys := leastAfter(after, maps.Keys(rows), limit+1)
+		if len(keys) > limit {
+			keys = keys[:limit]
+			next = ledger.Cursor(keys[limit-1])
 		}
-		for _, row := range copies {
-			if !yield(row, nil) {
-				return
+		for _, key := range keys {
+			if row, there := copyRow(rows[key]); there {
+				copies = append(copies, row)
 			}
+		}
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return copies, next, nil
+}
+
+// leastAfter returns the n least keys that are greater than after, sorted. It does not sort them all: there may be many pages of many rows.
+func leastAfter(after string, keys iter.Seq[string], n int) []string {
+	var least []string
+	for key := range keys {
+		if key > after {
+			least = append(least, key)
+		}
+		if len(least) >= 10*n {
+			slices.Sort(least)
+			least = least[:n]
 		}
 	}
+	slices.Sort(least)
+	return least[:min(n, len(least))]
+}
+
+// Note implements [ownership.Register].
+func (m *Memory) Note(ctx context.Context, name string) (text string, err error) {
+	err = m.do(ctx, "Note", func() { text = m.notes[name] })
+	if err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+// Keep implements [ownership.Register].
+func (m *Memory) Keep(ctx context.Context, name, text string) error {
+	return m.do(ctx, "Keep", func() { m.notes[name] = text })
+}
+
+// Erase implements [ownership.Register].
+func (m *Memory) Erase(ctx context.Context, userID string) error {
+	return m.do(ctx, "Erase", func() { delete(m.connections, userID) })
+}
+
+// EraseClaim implements [ownership.Register].
+func (m *Memory) EraseClaim(ctx context.Context, account, userID string, marks []string) error {
+	return m.do(ctx, "EraseClaim", func() {
+		row := m.accounts[account]
+		delete(row.Claims, userID)
+		for _, name := range marks {
+			delete(row.Marks, name)
+		}
+		if len(row.Claims) == 0 {
+			delete(m.accounts, account)
+		}
+	})
 }
 
 // CheckKey implements [Ledger].
@@ -276,6 +379,7 @@ func copyConnection(c ownership.Connection) ownership.Connection {
 	c.Tenures, c.Suspects = copyList(c.Tenures), copyList(c.Suspects)
 	c.Accounts, c.Replaces, c.ReplacedBy = copyList(c.Accounts), copyList(c.Replaces), copyList(c.ReplacedBy)
 	c.ConnectedAt, c.ClosedAt = c.ConnectedAt.UTC(), c.ClosedAt.UTC()
+	c.ExpiresAt = c.ExpiresAt.UTC().Truncate(time.Second)
 	c.Said = copyList(c.Said)
 	slices.Sort(c.Said)
 	c.Said = slices.Compact(c.Said)
@@ -297,7 +401,7 @@ func copyAccount(a ownership.Account) ownership.Account {
 	}
 	marks := make(map[string]ownership.Mark, len(a.Marks))
 	for name, mark := range a.Marks {
-		mark.ConnectedAt = mark.ConnectedAt.UTC()
+		mark.ConnectedAt, mark.At = mark.ConnectedAt.UTC(), mark.At.UTC()
 		marks[name] = mark
 	}
 	a.Claims, a.Marks = claims, marks

@@ -3,13 +3,18 @@ package ledgertest_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/handover-dev/handover/internal/ledger/ledgertest"
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
 func TestMemoryConforms(t *testing.T) {
-	ledgertest.Run(t, func(*testing.T) ledgertest.Ledger { return ledgertest.NewMemory() })
+	ledgertest.Run(t, func(_ *testing.T, now func() time.Time) ledgertest.Ledger {
+		m := ledgertest.NewMemory()
+		m.Now = now
+		return m
+	})
 }
 
 func TestMemoryFaults(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
-// Run is the conformance suite: what a Ledger promises, tried on an empty one that open returns for each test.
-func Run(t *testing.T, open func(t *testing.T) Ledger) {
+// Run is the conformance suite: what a Ledger promises, tried on an empty one that open returns for each test. Its rows expire by the clock now.
+func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Ledger) {
 	for name, test := range map[string]func(t *testing.T, l Ledger){
 		"every field is tried":                              everyField,
 		"insert keeps the whole row":                        insert,
@@ -46,8 +46,34 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"of many account keys one is remembered":            checkKeyConcurrently,
 		"rows share nothing with the caller":                copies,
 		"nothing is done without a live context":            cancelled,
+		"an account is read":                                account,
+		"stamp changes nothing else":                        stamp,
+		"stamp makes no row":                                stampNothing,
+		"stamps and updates do not undo each other":         stampConcurrently,
+		"pages hold each row that stays once":               pages,
+		"pages go by any key":                               pagesOfOddKeys,
+		"pages end":                                         pagesEnd,
+		"notes are kept, and are no rows":                   notes,
+		"erase leaves nothing of a connection":              erase,
+		"erase claim leaves the others":                     eraseClaim,
+		"erase claim deletes an empty row":                  eraseLastClaim,
+		"erase claim never takes a claim with it":           eraseConcurrently,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(name, func(t *testing.T) { test(t, open(t, time.Now)) })
+	}
+	for name, test := range map[string]func(t *testing.T, l Ledger, now *clock){
+		"an expired row is absent":                       expired,
+		"pages go on past expired rows":                  expiredPages,
+		"an expired row is replaced whole":               expiredReplaced,
+		"of many who replace an expired row one does":    expiredConcurrently,
+		"update sets and takes away the end of a row":    updateExpiry,
+		"nothing expires but connections that say so":    neverExpired,
+		"the end of a row is kept to the second, in UTC": expiryForm,
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := &clock{time: someTime()}
+			test(t, open(t, now.now), now)
+		})
 	}
 }
 
@@ -69,6 +95,8 @@ func full(userID string) ownership.Connection {
 		ClosedAt:    someTime().Add(time.Hour),
 		Said:        []string{"hello", "world"},
 		Version:     1,
+		Listed:      12,
+		ExpiresAt:   time.Date(2124, 10, 7, 3, 45, 0, 0, time.UTC),
 		ToDo:        true,
 		NextAttempt: someTime().Truncate(time.Millisecond),
 		Attempts:    3,
@@ -138,7 +166,8 @@ func update(t *testing.T, l Ledger) {
 			c.Provider, c.Tenures, c.ConnectedAt, c.Certainty = "FITBIT", []string{"rhodey"}, someTime().Add(time.Hour), ownership.Terra
 		}
 		want := c
-		want.Said, want.Attempts, want.Waiting = full("").Said, 0, ""
+		want.Said, want.Listed, want.Attempts, want.Waiting = full("").Said, full("").Listed, 0, ""
+		c.Listed = 99
 		stored, applied, err := l.Update(t.Context(), c)
 		wantWrite(t, "Update", stored, applied, err, want, true)
 		wantStored(t, l, want)
@@ -354,7 +383,10 @@ func someClaim(userID string, version int64) ownership.Claim {
 }
 
 func someMark(userID string) ownership.Mark {
-	return ownership.Mark{Name: "transfer of " + userID, User: userID, Current: "after-1", Tenure: 2, ConnectedAt: someTime()}
+	return ownership.Mark{
+		Name: "transfer of " + userID, User: userID, Current: "after-1", Tenure: 2, ConnectedAt: someTime(),
+		At: someTime().Add(time.Microsecond), Nudged: true,
+	}
 }
 
 func claim(t *testing.T, l Ledger) {
@@ -396,7 +428,7 @@ func mark(t *testing.T, l Ledger) {
 	row, err = l.Mark(t.Context(), account, revocation)
 	wantAccount(t, "second Mark", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
 
-	transfer.Current, transfer.Tenure, transfer.ConnectedAt = "after-2", 1, time.Time{}
+	transfer.Current, transfer.Tenure, transfer.ConnectedAt, transfer.At, transfer.Nudged = "after-2", 1, time.Time{}, time.Time{}, false
 	row, err = l.Mark(t.Context(), account, transfer)
 	wantAccount(t, "Mark of the same name", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
 	row, err = l.Mark(t.Context(), account, someMark("nobody"))
@@ -496,19 +528,23 @@ func claimConcurrently(t *testing.T, l Ledger) {
 	}
 }
 
-// oddTexts are texts that could break an attribute's name, an expression or an encoding.
-func oddTexts(t *testing.T, l Ledger) {
-	for _, odd := range []string{
+// odd are texts that could break an attribute's name, an expression or an encoding, or be taken for something of the ledger's own.
+func odd() []string {
+	return []string{
 		"two words",
 		"line one\nline two\r\n\ttab",
 		"⌚🏃‍♀️ größe 東京 \u202e",
 		`"quoted" <&> \ {"a":1}`,
-		"#claim", ":claim", "c:user", "m:user", "a.b[0].c", "SET", "account", "user_id", "#key", " ", "\x00",
+		"#claim", ":claim", "c:user", "m:user", "a.b[0].c", "SET", "account", "user_id", "#key", "#note/walk", "emptied", " ", "\x00",
 		strings.Repeat("u", 128),
 		strings.Repeat("⌚", 32),
 		strings.Repeat("r", 300),
 		strings.Repeat("🏃 ", 409) + "end", // 2,048 bytes, the longest key of a row
-	} {
+	}
+}
+
+func oddTexts(t *testing.T, l Ledger) {
+	for _, odd := range odd() {
 		c := ownership.Connection{
 			UserID:     odd,
 			Provider:   odd,
@@ -577,9 +613,9 @@ func times(t *testing.T, l Ledger) {
 		claim.ConnectedAt = moment
 		mustClaim(t, l, c.UserID, claim)
 		mark := someMark(c.UserID)
-		mark.ConnectedAt = moment
+		mark.ConnectedAt, mark.At = moment, moment
 		row, err := l.Mark(t.Context(), c.UserID, mark)
-		claim.ConnectedAt, mark.ConnectedAt = moment.UTC(), moment.UTC()
+		claim.ConnectedAt, mark.ConnectedAt, mark.At = moment.UTC(), moment.UTC(), moment.UTC()
 		wantAccount(t, "Mark", row, err, c.UserID, []ownership.Claim{claim}, []ownership.Mark{mark})
 	}
 }
@@ -761,6 +797,14 @@ func cancelled(t *testing.T, l Ledger) {
 	errs["Drop"] = l.Drop(ctx, "GARMIN/k.1", someClaim("user", 1), nil)
 	_, errs["ToDo"] = l.ToDo(ctx, someTime(), 1)
 	errs["CheckKey"] = l.CheckKey(ctx, "fingerprint")
+	_, _, errs["Account"] = l.Account(ctx, "GARMIN/k.1")
+	_, _, errs["Stamp"] = l.Stamp(ctx, "user", 13)
+	_, _, errs["AccountsFrom"] = l.AccountsFrom(ctx, "", 1)
+	_, _, errs["ConnectionsFrom"] = l.ConnectionsFrom(ctx, "", 1)
+	_, errs["Note"] = l.Note(ctx, "walk")
+	errs["Keep"] = l.Keep(ctx, "walk", "something")
+	errs["Erase"] = l.Erase(ctx, "user")
+	errs["EraseClaim"] = l.EraseClaim(ctx, "GARMIN/k.1", "user", nil)
 	for _, err := range l.Accounts(ctx) {
 		errs["Accounts"] = err
 	}
@@ -838,7 +882,9 @@ func all[Row any](t *testing.T, rows iter.Seq2[Row, error]) []Row {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, row)
+		if list = append(list, row); len(list) > 10_000 {
+			t.Fatal("the list does not end")
+		}
 	}
 	return list
 }

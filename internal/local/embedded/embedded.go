@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,12 +27,16 @@ const (
 	accounts    = "accounts"    // by account
 	todo        = "todo"        // the rows with a work mark, by dueKey; no values
 	keys        = "keys"        // what tells the account key, under fingerprintName
+	notes       = "notes"       // by name
 )
 
 const fingerprintName = "fingerprint"
 
-// Ledger implements [ownership.Ledger] and [ownership.Queue], and the listings of the console. It is safe for concurrent use.
+// Ledger implements [ownership.Ledger], [ownership.Queue] and [ownership.Register], and the listings of the console. It is safe for concurrent use.
 type Ledger struct {
+	// Now is the clock that rows expire by; [Open] sets it to [time.Now]. Nothing deletes an expired row, but another one may take its place.
+	Now func() time.Time
+
 	db *bbolt.DB
 }
 
@@ -53,7 +56,7 @@ func Open(path string) (*Ledger, error) {
 	// Writes that come together share one wait for the disk. A lone one waits this long for company.
 	db.MaxBatchDelay = time.Millisecond
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{connections, accounts, todo, keys} {
+		for _, name := range []string{connections, accounts, todo, keys, notes} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -63,7 +66,7 @@ func Open(path string) (*Ledger, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing the ledger %s: %w", path, err), db.Close())
 	}
-	return &Ledger{db: db}, nil
+	return &Ledger{Now: time.Now, db: db}, nil
 }
 
 // Close ends the use of the file, after the calls that are under way.
@@ -72,7 +75,7 @@ func (l *Ledger) Close() error { return l.db.Close() }
 // Insert implements [ownership.Ledger].
 func (l *Ledger) Insert(ctx context.Context, c ownership.Connection) (ownership.Connection, bool, error) {
 	return l.write(ctx, "inserting", c.UserID, func(row *ownership.Connection, found bool) bool {
-		if found {
+		if found && !ledger.Expired(*row, l.Now()) {
 			return false
 		}
 		*row = c
@@ -86,9 +89,8 @@ func (l *Ledger) Update(ctx context.Context, c ownership.Connection) (ownership.
 		if !found || row.Version != c.Version-1 {
 			return false
 		}
-		said := row.Said
+		c.Said, c.Listed, c.Attempts, c.Waiting = row.Said, row.Listed, 0, ""
 		*row = c
-		row.Said, row.Attempts, row.Waiting = said, 0, ""
 		return true
 	})
 }
@@ -155,9 +157,11 @@ func (l *Ledger) write(ctx context.Context, doing, userID string, change func(ro
 	return row, written, nil
 }
 
-// canonical is the form in which rows come back: times in UTC, no time of a next attempt without a work mark, Said sorted and without repeats.
+// canonical is the form in which rows come back: times in UTC, no time of a next attempt without a work mark, ExpiresAt to the second, Said sorted and
+// without repeats.
 func canonical(c ownership.Connection) ownership.Connection {
 	c.ConnectedAt, c.ClosedAt = c.ConnectedAt.UTC(), c.ClosedAt.UTC()
+	c.ExpiresAt = c.ExpiresAt.UTC().Truncate(time.Second)
 	c.Said = slices.Compact(slices.Sorted(slices.Values(c.Said)))
 	if c.ToDo {
 		c.NextAttempt = c.NextAttempt.UTC().Truncate(time.Millisecond)
@@ -188,8 +192,10 @@ func (l *Ledger) Connection(ctx context.Context, userID string) (ownership.Conne
 	if err != nil {
 		return ownership.Connection{}, false, fmt.Errorf("reading connection: %w", err)
 	}
-	row.UserID = userID
-	return row, found, nil
+	if !found || ledger.Expired(row, l.Now()) {
+		return ownership.Connection{UserID: userID}, false, nil
+	}
+	return row, true, nil
 }
 
 // Peek is Connection: there is nothing cheaper to read.
@@ -212,7 +218,7 @@ func (l *Ledger) Claim(ctx context.Context, account string, claim ownership.Clai
 
 // Mark implements [ownership.Ledger].
 func (l *Ledger) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
-	mark.ConnectedAt = mark.ConnectedAt.UTC()
+	mark.ConnectedAt, mark.At = mark.ConnectedAt.UTC(), mark.At.UTC()
 	return l.writeAccount(ctx, "marking", account, func(row ownership.Account) bool {
 		if _, found := row.Claims[mark.User]; !found {
 			return false
@@ -248,7 +254,7 @@ func (l *Ledger) writeAccount(ctx context.Context, doing, account string, change
 			return err
 		}
 		if !found {
-			row = ownership.Account{Key: account, Claims: make(map[string]ownership.Claim), Marks: make(map[string]ownership.Mark)}
+			row = noAccount(account)
 		}
 		if change(row) {
 			row, err = put(tx, accounts, account, row)
@@ -259,6 +265,11 @@ func (l *Ledger) writeAccount(ctx context.Context, doing, account string, change
 		return ownership.Account{}, fmt.Errorf("%s account %s: %w", doing, account, err)
 	}
 	return row, nil
+}
+
+// noAccount is the row of an account that has none.
+func noAccount(key string) ownership.Account {
+	return ownership.Account{Key: key, Claims: make(map[string]ownership.Claim), Marks: make(map[string]ownership.Mark)}
 }
 
 // ToDo implements [ownership.Queue].
@@ -276,42 +287,6 @@ func (l *Ledger) ToDo(ctx context.Context, due time.Time, limit int) ([]string, 
 		return nil, fmt.Errorf("listing what is to do: %w", err)
 	}
 	return userIDs, nil
-}
-
-// Accounts lists all account rows in the order of their keys, each as it stands when it is come to. An error ends the list.
-func (l *Ledger) Accounts(ctx context.Context) iter.Seq2[ownership.Account, error] {
-	return list[ownership.Account](ctx, l, accounts)
-}
-
-// Connections lists all connection rows in the order of user_ids, each as it stands when it is come to. An error ends the list.
-func (l *Ledger) Connections(ctx context.Context) iter.Seq2[ownership.Connection, error] {
-	return list[ownership.Connection](ctx, l, connections)
-}
-
-// list reads one row at a time, so that the ledger can be used, and written, by whoever takes them.
-func list[Row any](ctx context.Context, l *Ledger, bucket string) iter.Seq2[Row, error] {
-	return func(yield func(Row, error) bool) {
-		var next []byte
-		for {
-			var row Row
-			var found bool
-			err := l.view(ctx, func(tx *bbolt.Tx) error {
-				key, data := tx.Bucket([]byte(bucket)).Cursor().Seek(next)
-				if found = key != nil; !found {
-					return nil
-				}
-				next = append(slices.Clone(key), 0) // the least key after this one
-				return json.Unmarshal(data, &row)
-			})
-			if err != nil {
-				yield(row, fmt.Errorf("listing %s: %w", bucket, err))
-				return
-			}
-			if !found || !yield(row, nil) {
-				return
-			}
-		}
-	}
 }
 
 // CheckKey remembers, for ever, the first fingerprint of an account key that it is given, and is [ledger.ErrWrongAccountKey] for any other.

@@ -22,8 +22,10 @@ import (
 )
 
 func TestEmbeddedConforms(t *testing.T) {
-	ledgertest.Run(t, func(t *testing.T) ledgertest.Ledger {
-		return open(t, filepath.Join(t.TempDir(), "new folder", "ledger.db"))
+	ledgertest.Run(t, func(t *testing.T, now func() time.Time) ledgertest.Ledger {
+		l := open(t, filepath.Join(t.TempDir(), "new folder", "ledger.db"))
+		l.Now = now
+		return l
 	})
 }
 

@@ -1,0 +1,83 @@
+package ownership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Superseded lists the holders that have been announced as superseded and are still open, with the announcement as it was made.
+func (a Account) Superseded() []Due {
+	hs := a.holders()
+	var open []Due
+	for _, p := range hs {
+		if !p.open() || !a.told(hs, p) {
+			continue
+		}
+		mark := a.Marks[transferMark(p, holder{}).Name]
+		for _, s := range hs {
+			if s.claim.UserID == mark.Current && s.tenure == mark.Tenure && s.claim.UserID != p.claim.UserID {
+				open = append(open, Due{Announcement: a.transfer(p, s), Mark: mark})
+			}
+		}
+	}
+	return open
+}
+
+// Reminder says what [Keeper.Remind] did with the superseded holders of one account.
+type Reminder struct {
+	Open     int // still open, longer than allowed
+	Nudges   int // of these announced once more
+	Ended    int // found to have ended
+	Unknown  int // Terra's API could not say
+	Settling Result
+}
+
+// Remind looks at the holders of one account that were announced as superseded more than patience ago and are still open. Terra is asked about each: one that
+// has ended without a word is closed, and its revocation announced; one that has not is announced once more, with the same id.
+func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration) (Reminder, error) {
+	var r Reminder
+	for _, superseded := range row.Superseded() {
+		if k.Now().Sub(superseded.Mark.At) < patience {
+			continue
+		}
+		userID := superseded.Mark.User
+		_, err := k.Directory.UserInfo(ctx, userID)
+		switch {
+		case errors.Is(err, ErrGone):
+			settled, err := k.End(ctx, userID)
+			r.Ended++
+			r.Settling.add(settled)
+			if err != nil {
+				return r, err
+			}
+			continue
+		case err != nil:
+			r.Unknown++
+		}
+		r.Open++
+		if superseded.Mark.Nudged {
+			continue
+		}
+		if err := k.Announcer.Publish(ctx, superseded.Announcement); err != nil {
+			return r, fmt.Errorf("publishing once more: %w", err)
+		}
+		r.Nudges++
+		nudged := superseded.Mark
+		nudged.Nudged = true
+		if _, err := k.Ledger.Mark(ctx, row.Key, nudged); err != nil {
+			return r, fmt.Errorf("marking a nudge of account %s: %w", row.Key, err)
+		}
+	}
+	return r, nil
+}
+
+// End records that a connection has ended, as Terra's API or its list shows, and settles what that makes due.
+func (k *Keeper) End(ctx context.Context, userID string) (Result, error) {
+	row, _, err := k.Record(ctx, Facts{UserID: userID, ClosedAt: k.Now()})
+	if err != nil {
+		return Result{}, err
+	}
+	return k.Settle(ctx, row)
+}

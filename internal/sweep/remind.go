@@ -1,0 +1,85 @@
+package sweep
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// Round is the state of a round through all accounts, in search of superseded connections that are still open long after their announcement. It is kept in the
+// ledger after every page, as a [Walk] is.
+type Round struct {
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"` // zero while it is under way
+	Cursor     string    `json:"cursor"`
+
+	Accounts   int `json:"accounts"`    // rows looked at
+	NotRevoked int `json:"not_revoked"` // superseded connections that are open although their time is over: a person should look
+	Nudges     int `json:"nudges"`      // of these announced once more
+	Ended      int `json:"ended"`       // found to have ended without a word
+}
+
+const (
+	roundNote       = "round"
+	accountsPerPage = 50
+)
+
+// round goes on with the round that is under way, or begins one if the last is long enough ago.
+func (s *Sweep) round(ctx context.Context, r *run) (Round, error) {
+	var state Round
+	text, err := s.Register.Note(ctx, roundNote)
+	if err != nil {
+		return state, err
+	}
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &state); err != nil {
+			return state, fmt.Errorf("reading where the round stopped: %w", err)
+		}
+	}
+	if !state.FinishedAt.IsZero() || text == "" {
+		if s.Now().Sub(state.StartedAt) < s.RoundEvery {
+			return state, nil
+		}
+		state = Round{StartedAt: s.Now()}
+	}
+	for state.FinishedAt.IsZero() && !r.over(s.Now()) && ctx.Err() == nil {
+		if err := s.page(ctx, r.keeper, &state); err != nil {
+			return state, err
+		}
+		kept, err := json.Marshal(state)
+		if err != nil {
+			return state, err
+		}
+		if err := s.Register.Keep(ctx, roundNote, string(kept)); err != nil {
+			return state, fmt.Errorf("keeping where the round stopped: %w", err)
+		}
+	}
+	if !state.FinishedAt.IsZero() && (state.NotRevoked > 0 || state.Ended > 0) {
+		s.Log.LogAttrs(ctx, slog.LevelWarn, "round", slog.Int("not_revoked", state.NotRevoked), slog.Int("nudges", state.Nudges), slog.Int("ended", state.Ended))
+	}
+	return state, nil
+}
+
+// page looks at one page of accounts. One that fails is left to the next round.
+func (s *Sweep) page(ctx context.Context, keeper *ownership.Keeper, state *Round) error {
+	rows, next, err := s.Register.AccountsFrom(ctx, state.Cursor, accountsPerPage)
+	if err != nil {
+		return fmt.Errorf("looking through the accounts: %w", err)
+	}
+	for _, row := range rows {
+		reminder, err := keeper.Remind(ctx, row, s.NotRevokedAfter)
+		s.report(ctx, "round", err)
+		state.NotRevoked += reminder.Open
+		state.Nudges += reminder.Nudges
+		state.Ended += reminder.Ended
+	}
+	state.Accounts += len(rows)
+	if state.Cursor = next; next == "" {
+		state.FinishedAt = s.Now()
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package sweep
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/terra"
+)
+
+// Lister lists every connection that Terra has, a page at a time: see [terra.Client.Subscriptions].
+type Lister interface {
+	Subscriptions(ctx context.Context, page, perPage int, each func(terra.Subscription) error) (terra.Page, error)
+}
+
+// Walk is the state of a walk over Terra's list of connections, kept in the ledger after every step: a run that is cut off anywhere is continued by the next
+// where it stopped. The first walk fills the ledger of an app that is already live; the daily ones find what webhooks did not tell.
+//
+// First everything that Terra lists is recorded, and the queue settles it. Then the ledger's open connections are looked through for those that Terra did
+// not list: each is asked about, and one that Terra does not know any more is closed.
+type Walk struct {
+	Number     int64     `json:"number"` // also what its connections are stamped with
+	StartedAt  time.Time `json:"started_at"`
+	FinishedAt time.Time `json:"finished_at"` // zero while it is under way
+	Phase      phase     `json:"phase"`
+	NotBefore  time.Time `json:"not_before"` // after a failure: when it goes on
+
+	Page   int    `json:"page"`   // listing: the page in hand
+	Offset int    `json:"offset"` // listing: how many of its connections are done
+	First  string `json:"first"`  // listing: a digest of the first user_id of the page before, so that a page that repeats for ever is noticed
+	Cursor string `json:"cursor"` // looking through the ledger
+
+	Counts Counts `json:"counts"`
+}
+
+type phase string
+
+const (
+	listing phase = "listing"
+	absent  phase = "absent"
+)
+
+// Counts is what a walk has found.
+type Counts struct {
+	Known            int `json:"known"`             // listed, and in the ledger
+	New              int `json:"new"`               // listed, and recorded now
+	Changed          int `json:"changed"`           // listed, with something that the ledger did not hold, such as another reference_id
+	WithoutReference int `json:"without_reference"` // listed without a reference_id: owns nothing
+	Unusable         int `json:"unusable"`          // listed without a usable user_id: refused
+	Closed           int `json:"closed"`            // not listed any more, and unknown to Terra: closed
+	Doubtful         int `json:"doubtful"`          // not listed, but Terra knows it or could not say
+	Unidentifiable   int `json:"unidentifiable"`    // open, and Terra names no account
+	Pages            int `json:"pages"`             // pages asked for
+	Repeated         int `json:"repeated"`          // pages that came again, at which the walk stopped
+}
+
+const (
+	walkNote  = "walk"
+	perPage   = 500
+	batch     = 100 // connections after which the walk's state is kept
+	recorders = 8   // connections recorded at the same time
+
+	afterFailure = 5 * time.Minute // how long the walk rests when Terra's list cannot be had
+)
+
+var (
+	errTimeOver = errors.New("the time of this run is over")        // the next run goes on
+	errRepeats  = errors.New("the page is the one before it again") // the list ends: Terra's API knows no pages, or repeats itself
+)
+
+// digest stands for a user_id where none should be kept.
+func digest(userID string) string {
+	sum := sha256.Sum256([]byte(userID))
+	return hex.EncodeToString(sum[:8])
+}
+
+// step goes on with the walk that is under way by one page, or begins one if the last is long enough ago. It reports whether there is more to do now.
+func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
+	w, err := s.LastWalk(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !w.FinishedAt.IsZero() || w.Number == 0 {
+		if s.Now().Sub(w.StartedAt) < s.WalkEvery {
+			return false, nil
+		}
+		w = Walk{Number: max(s.Now().Unix(), w.Number+1), StartedAt: s.Now(), Phase: listing}
+	}
+	if s.Now().Before(w.NotBefore) {
+		return false, nil
+	}
+	switch w.Phase {
+	case listing:
+		err = s.list(ctx, r, &w)
+	default:
+		err = s.lookThrough(ctx, r, &w)
+	}
+	limited := (*ownership.Limited)(nil)
+	switch {
+	case errors.As(err, &limited):
+		w.NotBefore = s.Now().Add(max(limited.RetryAfter, time.Second))
+	case err != nil && !errors.Is(err, errTimeOver):
+		w.NotBefore = s.Now().Add(afterFailure)
+	}
+	if keepErr := s.keep(ctx, w); keepErr != nil {
+		return false, errors.Join(err, keepErr)
+	}
+	if errors.Is(err, errTimeOver) || limited != nil {
+		return false, nil
+	}
+	if !w.FinishedAt.IsZero() {
+		c := w.Counts
+		s.Log.LogAttrs(ctx, slog.LevelInfo, "walk", slog.Int("known", c.Known), slog.Int("new", c.New), slog.Int("changed", c.Changed),
+			slog.Int("without_reference", c.WithoutReference), slog.Int("unusable", c.Unusable), slog.Int("closed", c.Closed), slog.Int("doubtful", c.Doubtful),
+			slog.Int("unidentifiable", c.Unidentifiable), slog.Int("pages", c.Pages), slog.Int("repeated", c.Repeated))
+	}
+	return err == nil && w.FinishedAt.IsZero(), err
+}
+
+// LastWalk reads the state of the walk that is under way, or else of the last one.
+func (s *Sweep) LastWalk(ctx context.Context) (Walk, error) {
+	var w Walk
+	text, err := s.Register.Note(ctx, walkNote)
+	if err != nil || text == "" {
+		return w, err
+	}
+	if err := json.Unmarshal([]byte(text), &w); err != nil {
+		return w, fmt.Errorf("reading where the walk stopped: %w", err)
+	}
+	return w, nil
+}
+
+func (s *Sweep) keep(ctx context.Context, w Walk) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	if err := s.Register.Keep(ctx, walkNote, string(text)); err != nil {
+		return fmt.Errorf("keeping where the walk stopped: %w", err)
+	}
+	return nil
+}
+
+// list records one page of Terra's list, or goes on with it. An API that knows no pages answers with everything at once: then that is the page.
+func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
+	var (
+		index   int
+		first   string
+		pending []terra.Subscription
+	)
+	flush := func() error {
+		counts, err := s.record(ctx, r.keeper, w.Number, pending)
+		if err != nil {
+			return err
+		}
+		w.Counts.Known += counts.Known
+		w.Counts.New += counts.New
+		w.Counts.Changed += counts.Changed
+		w.Counts.WithoutReference += counts.WithoutReference
+		w.Offset += len(pending)
+		pending = pending[:0]
+		if r.over(s.Now()) {
+			return errTimeOver
+		}
+		return s.keep(ctx, *w)
+	}
+	w.Counts.Pages++
+	page, err := s.Terra.Subscriptions(ctx, w.Page, perPage, func(listed terra.Subscription) error {
+		if index++; index == 1 {
+			if first = digest(listed.UserID); w.Page > 0 && first == w.First {
+				return errRepeats
+			}
+		}
+		if index <= w.Offset+len(pending) {
+			return nil // done by an earlier run
+		}
+		pending = append(pending, listed)
+		if len(pending) == batch {
+			return flush()
+		}
+		return nil
+	})
+	repeats := errors.Is(err, errRepeats)
+	if err != nil && !repeats {
+		return fmt.Errorf("listing Terra's connections: %w", err)
+	}
+	if len(pending) > 0 {
+		if err := flush(); err != nil && !errors.Is(err, errTimeOver) {
+			return err
+		}
+	}
+	w.Counts.Unusable += page.Unusable
+	if repeats {
+		w.Counts.Repeated++
+	}
+	if page.Last || repeats || page.Count == 0 || page.Count > perPage {
+		w.Phase = absent
+		if w.Counts.Known+w.Counts.New == 0 { // an empty list is no proof that everybody has gone: more likely, the credentials are of another environment
+			w.FinishedAt = s.Now()
+		}
+		return nil
+	}
+	w.Page, w.Offset, w.First = w.Page+1, 0, first
+	return nil
+}
+
+// record records connections that Terra lists, several at the same time.
+func (s *Sweep) record(ctx context.Context, keeper *ownership.Keeper, walk int64, listed []terra.Subscription) (Counts, error) {
+	var (
+		mu     sync.Mutex
+		counts Counts
+		errs   []error
+		wg     sync.WaitGroup
+		next   = make(chan terra.Subscription)
+	)
+	for range min(recorders, len(listed)) {
+		wg.Go(func() {
+			for one := range next {
+				found, news, err := s.recordOne(ctx, keeper, walk, one)
+				mu.Lock()
+				switch {
+				case err != nil:
+					errs = append(errs, err)
+				case !found:
+					counts.New++
+				case news:
+					counts.Changed++
+					counts.Known++
+				default:
+					counts.Known++
+				}
+				if one.ReferenceID == "" {
+					counts.WithoutReference++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, one := range listed {
+		next <- one
+	}
+	close(next)
+	wg.Wait()
+	return counts, errors.Join(errs...)
+}
+
+// recordOne stamps a connection that Terra lists and, if the list says something new, records that: what Terra's API says is sure.
+func (s *Sweep) recordOne(ctx context.Context, keeper *ownership.Keeper, walk int64, listed terra.Subscription) (found, news bool, err error) {
+	f := ownership.Facts{UserID: listed.UserID, Provider: listed.Provider, Reference: listed.ReferenceID}
+	if !listed.CreatedAt.IsZero() {
+		f.ConnectedAt, f.Certainty = listed.CreatedAt, ownership.Terra
+	}
+	r, found, err := s.Register.Stamp(ctx, listed.UserID, walk)
+	if err != nil {
+		return false, false, err
+	}
+	if found && !ownership.Adds(r, f) {
+		return true, false, nil
+	}
+	if _, news, err = keeper.Record(ctx, f); err == nil && !found {
+		_, _, err = s.Register.Stamp(ctx, listed.UserID, walk)
+	}
+	return found, news, err
+}
+
+// lookThrough looks through one page of the ledger for open connections that Terra did not list.
+func (s *Sweep) lookThrough(ctx context.Context, r *run, w *Walk) error {
+	rows, next, err := s.Register.ConnectionsFrom(ctx, w.Cursor, batch)
+	if err != nil {
+		return fmt.Errorf("looking through the connections: %w", err)
+	}
+	var counts Counts
+	for _, row := range rows {
+		if row.Closed() {
+			continue
+		}
+		if row.Listed < w.Number {
+			if r.over(s.Now()) {
+				return errTimeOver // this page again
+			}
+			_, err := r.keeper.Directory.UserInfo(ctx, row.UserID)
+			limited := (*ownership.Limited)(nil)
+			switch {
+			case errors.As(err, &limited):
+				return limited // this page again, when Terra allows it
+			case errors.Is(err, ownership.ErrGone):
+				if _, err := r.keeper.End(ctx, row.UserID); err != nil {
+					return fmt.Errorf("closing a connection that Terra does not list: %w", err)
+				}
+				counts.Closed++
+				continue
+			default:
+				counts.Doubtful++
+			}
+		}
+		if len(row.Accounts) == 0 && row.Waiting != "" {
+			counts.Unidentifiable++
+		}
+	}
+	w.Counts.Closed += counts.Closed
+	w.Counts.Doubtful += counts.Doubtful
+	w.Counts.Unidentifiable += counts.Unidentifiable
+	if w.Cursor = next; next == "" {
+		w.FinishedAt = s.Now()
+	}
+	return nil
+}
