@@ -138,10 +138,10 @@ func (t *Terra) getUserInfo(d Dialect, query url.Values) (int, any) {
 func (t *Terra) getSubscriptions(d Dialect, query url.Values) (int, any) {
 	connections := open(t.connections)
 	paged := query.Has("page")
-	page, size, last := 0, len(connections), 0
+	page, last := 0, 0
 	if paged {
 		var err, sizeErr error
-		size = 500
+		size := 500
 		page, err = strconv.Atoi(query.Get("page"))
 		if query.Has("per_page") {
 			size, sizeErr = strconv.Atoi(query.Get("per_page"))
