@@ -10,11 +10,12 @@ STACK = $(shell sed -n '/^\[$(ENV)\.global\./,/^\[/s/^stack_name = "\(.*\)"/\1/p
 # The race detector needs a C compiler.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
-.PHONY: help run test tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
+.PHONY: help run test bench tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
 
 help:
 	@echo 'make run      the local program, with a simulated Terra: http://127.0.0.1:8080 (needs Go only)'
 	@echo 'make test     every test that this machine can run; names what it skips, and why'
+	@echo 'make bench    speed, memory, sizes and calls beside a plain handler and the floor, in one table (ROUNDS=3; about ten minutes)'
 	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'
 	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint and checkov on the template'
 	@echo 'make build    .build/<function>/bootstrap for this machine, or for GOARCH'
@@ -30,6 +31,14 @@ run:
 test: tools
 	$(if $(RACE),,@echo 'There is no C compiler here, so the race detector is off.')
 	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) ./...
+
+# Each round measures all programs one after the other, and the table takes the medians. Two commits: keep .build/bench.txt of both, then
+# go tool -modfile=.tools/go.mod benchstat OLD NEW
+bench: tools
+	@mkdir -p .build && rm -f .build/bench.txt
+	@for round in $$(seq $(or $(ROUNDS),3)); do \
+		go test -run '^$$' -bench . -benchtime 0.2s -timeout 60m ./internal/benchmark >>.build/bench.txt || { tail .build/bench.txt; exit 1; }; done
+	@go run ./internal/benchmark/testdata/cmd/table <.build/bench.txt
 
 tools:
 	@.tools/install

@@ -230,6 +230,29 @@ func BenchmarkProcess(b *testing.B) {
 	}
 }
 
+// BenchmarkConnection is a webhook about a new connection, which DynamoDB stores: the processor's part of it.
+func BenchmarkConnection(b *testing.B) {
+	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
+	f := start(b, api, path("webhook"), environment)
+	defer f.kill()
+	b.Run("by=handover", func(b *testing.B) {
+		const n = 100
+		var used time.Duration
+		for round := 0; b.Loop(); round++ {
+			for i := range n {
+				user := fmt.Sprintf("new-%d-%d-%d", b.N, round, i)
+				event := gatewayEvent(b, fmt.Appendf(nil, `{"type":"athlete","user":{"user_id":%q,"provider":"GARMIN","reference_id":"anna",`+
+					`"created_at":"2026-11-22T10:00:00Z"},"athlete":{"provider_user_id":%q}}`, user, user), false)
+				before := f.processorTime()
+				f.invoke(event, 1)
+				used += f.processorTime() - before
+			}
+		}
+		b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*n), "cpu-ns/event")
+		b.ReportMetric(0, "ns/op")
+	})
+}
+
 // by is the name of a program in the table.
 func by(name string) string {
 	if name == "webhook" {
@@ -265,7 +288,7 @@ func BenchmarkInit(b *testing.B) {
 // BenchmarkSize is the size of each function, as a file and as the zip that is deployed.
 func BenchmarkSize(b *testing.B) {
 	path := bootstraps(b)
-	for _, name := range []string{"hello", "webhook", "sweep"} {
+	for _, name := range []string{"hello", "webhook", "sweep", "revoke"} {
 		b.Run("by="+by(name), func(b *testing.B) {
 			var zipped bytes.Buffer
 			file, err := os.ReadFile(path(name))

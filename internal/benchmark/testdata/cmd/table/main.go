@@ -48,7 +48,7 @@ func run() error {
 	if err := lines.Err(); err != nil {
 		return err
 	}
-	columns := []string{"handover", "sweep", "plain", "floor", "hello", "hello-fetch"}
+	columns := []string{"handover", "sweep", "revoke", "plain", "floor", "hello", "hello-fetch"}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "\tunit\t"+strings.Join(columns, "\t")+"\tplain/handover\thandover/floor\thandover/hello\thandover/hello-fetch\t")
 	for _, r := range rows {
