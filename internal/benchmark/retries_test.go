@@ -123,8 +123,8 @@ func TestRetriesFitIntoEightSeconds(t *testing.T) {
 			start := time.Now()
 			answer, err := h.Invoke(t.Context(), gatewayEvent(t, body, false))
 			took := time.Since(start)
-			if err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) || took > eightSeconds {
-				t.Fatalf("answered %s, %v after %s; want 200 within %s", answer, err, took, eightSeconds)
+			if err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) || took > patience {
+				t.Fatalf("answered %s, %v after %s; want 200 within %s", answer, err, took, patience)
 			}
 			r, found, err := ledger.NewDynamoDB(setup, accounts, connections).Connection(t.Context(), user)
 			if err != nil || !found || r.ToDo {
