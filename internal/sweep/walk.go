@@ -67,6 +67,9 @@ const (
 	batch     = 100 // connections after which the walk's state is kept
 	recorders = 8   // connections recorded at the same time
 
+	// fresh is the age up to which a connection may be missing from Terra's list, and Terra not know it when asked: the next walk judges it.
+	fresh = time.Hour
+
 	afterFailure = 5 * time.Minute // how long the walk rests when Terra's list cannot be had
 )
 
@@ -281,7 +284,7 @@ func (s *Sweep) lookThrough(ctx context.Context, r *run, w *Walk) error {
 		if row.Closed() {
 			continue
 		}
-		if row.Listed < w.Number {
+		if row.Listed < w.Number && !row.ConnectedAt.After(w.StartedAt.Add(-min(fresh, s.WalkEvery))) {
 			if r.over(s.Now()) {
 				return errTimeOver // this page again
 			}

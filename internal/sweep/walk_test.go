@@ -176,6 +176,17 @@ func TestAbsent(t *testing.T) {
 		check(t, "counts", b.counts().Counts, sweep.Counts{New: 1, Doubtful: 1, Pages: 2})
 	})
 
+	bubble("who connected just now is left to the next walk", t, func(t *testing.T, b *bench) {
+		b.walk(&list{users: []string{"u2 bert"}})
+		b.recordWhole("u1", "anna", "GARMIN/k.1")
+		b.terra.err = ownership.ErrGone
+		b.run(time.Hour)
+		check(t, "closed", b.counts().Counts.Closed, 0)
+		time.Sleep(25 * time.Hour)
+		b.run(time.Hour)
+		check(t, "closed a day later", b.counts().Counts.Closed, 1)
+	})
+
 	bubble("an empty list closes nobody", t, func(t *testing.T, b *bench) {
 		b.recordWhole("u1", "anna", "GARMIN/k.1")
 		time.Sleep(time.Minute)
