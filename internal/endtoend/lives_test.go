@@ -142,7 +142,7 @@ func (s *story) actAll() {
 			continue
 		}
 		known, toldAt = list, asked
-		ready := slices.DeleteFunc(left, func(w *watch) bool {
+		ready := slices.DeleteFunc(slices.Clone(left), func(w *watch) bool {
 			if w.patient {
 				return toldAt.Before(w.touched) || !s.understood(w, known)
 			}
@@ -156,7 +156,7 @@ func (s *story) actAll() {
 			w.touched, progress = time.Now(), time.Now()
 		}
 		if len(left) > 0 && time.Since(progress) > patience {
-			s.t.Fatalf("seed %d: %d accounts wait to be understood, such as %+v: %+v", s.seed, len(left), left[0], known[left[0].userID])
+			s.t.Fatalf("seed %d: %d accounts wait to be understood, such as %+v: %+v; ended at Terra: %t; it was asked and answered %+v", s.seed, len(left), left[0], known[left[0].userID], s.closed(left[0].userID), s.api.of(left[0].userID))
 		}
 	}
 }
