@@ -121,7 +121,11 @@ func (s *story) actAll() {
 	for {
 		time.Sleep(beat)
 		now := time.Since(began)
+		left := slices.DeleteFunc(slices.Clone(s.wearables), func(w *watch) bool { return len(w.plan) == 0 })
 		faults := moods()[int(now/mood)%len(moods())]
+		if len(left) < len(s.wearables)/10 { // the last ones live with the last mood
+			faults = moods()[len(moods())-1]
+		}
 		faults.Duplicate, faults.Lose, faults.Forge, faults.Delay, faults.Disorder = .2, .08, .12, 150*time.Millisecond, 10
 		s.terra.SetFaults(faults)
 		if now > killAt {
@@ -129,7 +133,6 @@ func (s *story) actAll() {
 			s.program.start()
 			killAt = time.Since(began) + time.Second + time.Duration(s.random.Int64N(int64(2*time.Second)))
 		}
-		left := slices.DeleteFunc(slices.Clone(s.wearables), func(w *watch) bool { return len(w.plan) == 0 })
 		if len(left) == 0 && len(s.program.lives) > kills {
 			return
 		}
