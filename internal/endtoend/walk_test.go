@@ -29,19 +29,16 @@ func TestStrangeLists(t *testing.T) {
 		list  func(l *terraList, page, perPage int) (int, []byte)
 		pages int // asked for
 		want  map[string]int
-		fault string // of the program, not mended yet
 	}{
 		{
 			"no pages, one long answer", 1200,
 			func(l *terraList, page, perPage int) (int, []byte) { return l.everything(page, perPage) },
 			1, map[string]int{"new": 1200, "pages": 1},
-			"",
 		},
 		{
 			"no pages, one short answer", 300,
 			func(l *terraList, page, perPage int) (int, []byte) { return l.everything(page, perPage) },
 			2, map[string]int{"new": 300, "pages": 2, "repeated": 1},
-			"",
 		},
 		{
 			"no pages, in another order each time", 300,
@@ -51,19 +48,16 @@ func TestStrangeLists(t *testing.T) {
 				return http.StatusOK, l.answer(page, false, users)
 			},
 			2, map[string]int{"new": 300, "pages": 2, "repeated": 1},
-			"the walk compares the first user with that of the page before alone, and goes on for ever",
 		},
 		{
 			"the last page for ever", 800,
 			func(l *terraList, page, perPage int) (int, []byte) { return l.page(min(page, 1), perPage) },
 			3, map[string]int{"new": 800, "pages": 3, "repeated": 1},
-			"",
 		},
 		{
 			"the first page after the last", 800,
 			func(l *terraList, page, perPage int) (int, []byte) { return l.page(page%2, perPage) },
 			3, map[string]int{"new": 800, "pages": 3, "repeated": 1},
-			"the walk compares the first user with that of the page before alone, and goes on for ever",
 		},
 		{
 			"users without an id", 600,
@@ -76,7 +70,6 @@ func TestStrangeLists(t *testing.T) {
 				return status, answer
 			},
 			3, map[string]int{"new": 540, "pages": 3, "unusable": 60},
-			"",
 		},
 		{
 			"a page of users without an id", 1200,
@@ -88,19 +81,14 @@ func TestStrangeLists(t *testing.T) {
 				return status, answer
 			},
 			4, map[string]int{"new": 700, "pages": 4, "unusable": 500},
-			"the walk takes a page without a usable user for the end of the list",
 		},
 		{
 			"nobody", 0,
 			func(l *terraList, page, perPage int) (int, []byte) { return l.page(page, perPage) },
 			1, map[string]int{"pages": 1},
-			"",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.fault != "" {
-				t.Skip(c.fault)
-			}
 			l := newTerraList(t, c.n)
 			l.list = func(page, perPage int) (int, []byte) {
 				if page > 20 {

@@ -102,10 +102,15 @@ func Adds(r Connection, f Facts) bool {
 	return len(r.Suspects) > 0 && f.Reference != "" || !sameFacts(r, join(r, f))
 }
 
-// changed is r's next version: n's facts, marked to do at next. Some time after the connection has ended its row expires.
+// changed is r's next version: n's facts, marked to do, and not later than r was, or what changes time and again would never be due. Some time after the
+// connection has ended its row expires.
 func (k *Keeper) changed(r, n Connection) Connection {
 	n.Version = r.Version + 1
-	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, k.Now().Add(k.Grace), 0, ""
+	next := k.Now().Add(k.Grace)
+	if r.ToDo && r.NextAttempt.Before(next) {
+		next = r.NextAttempt
+	}
+	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, next, 0, ""
 	if n.Closed() && k.Retention > 0 {
 		n.ExpiresAt = n.ClosedAt.Add(k.Retention)
 	}

@@ -3,11 +3,12 @@ package sweep
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,10 +33,11 @@ type Walk struct {
 	Phase      phase     `json:"phase"`
 	NotBefore  time.Time `json:"not_before"` // after a failure: when it goes on
 
-	Page   int    `json:"page"`   // listing: the page in hand
-	Offset int    `json:"offset"` // listing: how many of its connections are done
-	First  string `json:"first"`  // listing: a digest of the first user_id of the page before, so that a page that repeats for ever is noticed
-	Cursor string `json:"cursor"` // looking through the ledger
+	Page   int      `json:"page"`   // listing: the page in hand
+	Offset int      `json:"offset"` // listing: how many of its connections are done
+	Seen   []uint64 `json:"seen"`   // listing: a digest of each page, so that a list that repeats itself is noticed, in whatever order
+	Before Counts   `json:"before"` // listing: what Counts was before the page in hand
+	Cursor string   `json:"cursor"` // looking through the ledger
 
 	Counts Counts `json:"counts"`
 }
@@ -73,15 +75,14 @@ const (
 	afterFailure = 5 * time.Minute // how long the walk rests when Terra's list cannot be had
 )
 
-var (
-	errTimeOver = errors.New("the time of this run is over")        // the next run goes on
-	errRepeats  = errors.New("the page is the one before it again") // the list ends: Terra's API knows no pages, or repeats itself
-)
+// errTimeOver ends a step of the walk that the next run goes on with.
+var errTimeOver = errors.New("the time of this run is over")
 
-// digest stands for a user_id where none should be kept.
-func digest(userID string) string {
+// digest is a part of a hash: the sum of those of a page's connections is the page's, in whatever order they are listed. A page without a usable one has 0, and so
+// the second such page ends the list.
+func digest(userID string) uint64 {
 	sum := sha256.Sum256([]byte(userID))
-	return hex.EncodeToString(sum[:8])
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // step goes on with the walk that is under way by one page, or begins one if the last is long enough ago. It reports whether there is more to do now.
@@ -110,7 +111,7 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 	case errors.As(err, &limited):
 		w.NotBefore = s.Now().Add(max(limited.RetryAfter, time.Second))
 	case err != nil && !errors.Is(err, errTimeOver):
-		w.NotBefore = s.Now().Add(afterFailure)
+		w.NotBefore = s.Now().Add(min(afterFailure, s.WalkEvery))
 	}
 	if keepErr := s.keep(ctx, w); keepErr != nil {
 		return false, errors.Join(err, keepErr)
@@ -155,9 +156,12 @@ func (s *Sweep) keep(ctx context.Context, w Walk) error {
 func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 	var (
 		index   int
-		first   string
+		sum     uint64
 		pending []terra.Subscription
 	)
+	if w.Offset == 0 {
+		w.Before = w.Counts
+	}
 	flush := func() error {
 		counts, err := s.record(ctx, r.keeper, w.Number, pending)
 		if err != nil {
@@ -176,12 +180,8 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 	}
 	w.Counts.Pages++
 	page, err := s.Terra.Subscriptions(ctx, w.Page, perPage, func(listed terra.Subscription) error {
-		if index++; index == 1 {
-			if first = digest(listed.UserID); w.Page > 0 && first == w.First {
-				return errRepeats
-			}
-		}
-		if index <= w.Offset+len(pending) {
+		sum += digest(listed.UserID)
+		if index++; index <= w.Offset+len(pending) {
 			return nil // done by an earlier run
 		}
 		pending = append(pending, listed)
@@ -190,8 +190,7 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		}
 		return nil
 	})
-	repeats := errors.Is(err, errRepeats)
-	if err != nil && !repeats {
+	if err != nil {
 		return fmt.Errorf("listing Terra's connections: %w", err)
 	}
 	if len(pending) > 0 {
@@ -200,17 +199,21 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		}
 	}
 	w.Counts.Unusable += page.Unusable
+	empty := page.Count+page.Unusable == 0
+	repeats := !empty && slices.Contains(w.Seen, sum)
 	if repeats {
-		w.Counts.Repeated++
+		pages, again := w.Counts.Pages, w.Counts.Repeated+1
+		w.Counts = w.Before
+		w.Counts.Pages, w.Counts.Repeated = pages, again
 	}
-	if page.Last || repeats || page.Count == 0 || page.Count > perPage {
-		w.Phase = absent
+	if page.Last || repeats || empty || page.Count > perPage {
+		w.Phase, w.Offset, w.Seen = absent, 0, nil
 		if w.Counts.Known+w.Counts.New == 0 { // an empty list is no proof that everybody has gone: more likely, the credentials are of another environment
 			w.FinishedAt = s.Now()
 		}
 		return nil
 	}
-	w.Page, w.Offset, w.First = w.Page+1, 0, first
+	w.Page, w.Offset, w.Seen = w.Page+1, 0, append(w.Seen, sum)
 	return nil
 }
 
