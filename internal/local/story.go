@@ -82,11 +82,11 @@ func (p *program) again(watch string) string {
 		ReferenceID: "carol",
 		CreatedAt:   now,
 	}, watch)
-	return Curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
+	return curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
 }
 
-// Curl is a command line that posts a signed webhook.
-func Curl(url, signature string, body []byte) string {
+// curl is a command line that posts a signed webhook.
+func curl(url, signature string, body []byte) string {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	return fmt.Sprintf("curl -i %s -H 'Content-Type: application/json' -H %s --data-binary %s", url, quote("X-Terra-Signature: "+signature), quote(string(body)))
 }

@@ -55,16 +55,6 @@ type Result struct {
 	Accounts    []string
 }
 
-func (r *Result) add(o Result) {
-	r.Transfers += o.Transfers
-	r.Revocations += o.Revocations
-	r.Guesses += o.Guesses
-	r.Asked += o.Asked
-	r.Crowded = r.Crowded || o.Crowded
-	r.Nameless = r.Nameless || o.Nameless
-	r.Accounts = append(r.Accounts, o.Accounts...)
-}
-
 // Record joins f into the row of its connection and marks the row to do, if f says anything new. When it returns without error, what f says is stored. It
 // returns the row as it stands, and whether there was anything new.
 func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) {

@@ -27,11 +27,9 @@ func (a Account) Superseded() []Due {
 
 // Reminder says what [Keeper.Remind] did with the superseded holders of one account.
 type Reminder struct {
-	Open     int // still open, longer than allowed
-	Nudges   int // of these announced once more
-	Ended    int // found to have ended
-	Unknown  int // Terra's API could not say
-	Settling Result
+	Open   int // still open, longer than allowed, or Terra's API could not say
+	Nudges int // of these announced once more
+	Ended  int // found to have ended
 }
 
 // Remind looks at the holders of one account that were announced as superseded more than patience ago and are still open. Terra is asked about each: one that
@@ -43,18 +41,12 @@ func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration
 			continue
 		}
 		userID := superseded.Mark.User
-		_, err := k.Directory.UserInfo(ctx, userID)
-		switch {
-		case errors.Is(err, ErrGone):
-			settled, err := k.End(ctx, userID)
+		if _, err := k.Directory.UserInfo(ctx, userID); errors.Is(err, ErrGone) {
 			r.Ended++
-			r.Settling.add(settled)
-			if err != nil {
+			if err := k.End(ctx, userID); err != nil {
 				return r, err
 			}
 			continue
-		case err != nil:
-			r.Unknown++
 		}
 		r.Open++
 		if superseded.Mark.Nudged {
@@ -74,10 +66,11 @@ func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration
 }
 
 // End records that a connection has ended, as Terra's API or its list shows, and settles what that makes due.
-func (k *Keeper) End(ctx context.Context, userID string) (Result, error) {
+func (k *Keeper) End(ctx context.Context, userID string) error {
 	row, _, err := k.Record(ctx, Facts{UserID: userID, ClosedAt: k.Now()})
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	return k.Settle(ctx, row)
+	_, err = k.Settle(ctx, row)
+	return err
 }

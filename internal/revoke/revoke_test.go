@@ -45,10 +45,7 @@ func newBench(t *testing.T) *bench {
 	b.keeper = &ownership.Keeper{Ledger: b.ledger, Announcer: b.topic, Directory: b.terra, Now: now, Backoff: ownership.Backoff{Base: time.Minute, Max: time.Hour, Unnamed: time.Hour}}
 	b.Revoker = &revoke.Revoker{
 		Policy: revoke.NewestWins, Ledger: b.ledger, Directory: b.terra, Terra: b.terra,
-		End: func(ctx context.Context, userID string) error {
-			_, err := b.keeper.End(ctx, userID)
-			return err
-		},
+		End: b.keeper.End,
 		Log: telemetry.NewLogger(&b.log), Now: now,
 	}
 	return b

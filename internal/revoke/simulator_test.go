@@ -119,10 +119,7 @@ func newStack(t *testing.T, base string) *testStack {
 	client.BaseURL = api.URL + base
 	s.revoker = &revoke.Revoker{
 		Policy: revoke.NewestWins, Ledger: s.ledger, Directory: client, Terra: client, Log: log, Now: time.Now,
-		End: func(ctx context.Context, userID string) error {
-			_, err := keeper.End(ctx, userID)
-			return err
-		},
+		End: keeper.End,
 	}
 	return s
 }

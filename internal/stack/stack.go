@@ -118,8 +118,7 @@ func (s *Stack) Revoke(r settings.Revoke) *revoke.Revoker {
 			if err != nil {
 				return err
 			}
-			_, err = keeper.End(ctx, userID)
-			return err
+			return keeper.End(ctx, userID)
 		},
 		Log: s.log,
 		Now: time.Now,

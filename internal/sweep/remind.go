@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"time"
@@ -29,39 +28,30 @@ const (
 )
 
 // round goes on with the round that is under way, or begins one if the last is long enough ago.
-func (s *Sweep) round(ctx context.Context, r *run) (Round, error) {
+func (s *Sweep) round(ctx context.Context, r *run) error {
 	var state Round
-	text, err := s.Register.Note(ctx, roundNote)
+	found, err := s.recall(ctx, roundNote, &state)
 	if err != nil {
-		return state, err
+		return err
 	}
-	if text != "" {
-		if err := json.Unmarshal([]byte(text), &state); err != nil {
-			return state, fmt.Errorf("reading where the round stopped: %w", err)
-		}
-	}
-	if !state.FinishedAt.IsZero() || text == "" {
+	if !found || !state.FinishedAt.IsZero() {
 		if s.Now().Sub(state.StartedAt) < s.RoundEvery {
-			return state, nil
+			return nil
 		}
 		state = Round{StartedAt: s.Now()}
 	}
 	for state.FinishedAt.IsZero() && !r.over(s.Now()) && ctx.Err() == nil {
 		if err := s.page(ctx, r.keeper, &state); err != nil {
-			return state, err
+			return err
 		}
-		kept, err := json.Marshal(state)
-		if err != nil {
-			return state, err
-		}
-		if err := s.Register.Keep(ctx, roundNote, string(kept)); err != nil {
-			return state, fmt.Errorf("keeping where the round stopped: %w", err)
+		if err := s.keep(ctx, roundNote, state); err != nil {
+			return err
 		}
 	}
 	if !state.FinishedAt.IsZero() && (state.NotRevoked > 0 || state.Ended > 0) {
 		s.Log.LogAttrs(ctx, slog.LevelWarn, "round", slog.Int("not_revoked", state.NotRevoked), slog.Int("nudges", state.Nudges), slog.Int("ended", state.Ended))
 	}
-	return state, nil
+	return nil
 }
 
 // page looks at one page of accounts. One that fails is left to the next round.

@@ -71,8 +71,7 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 		more, err = s.step(ctx, &run)
 		s.report(ctx, "walk", err)
 	}
-	_, err = s.round(ctx, &run)
-	s.report(ctx, "round", err)
+	s.report(ctx, "round", s.round(ctx, &run))
 	if r := run.report; r != (Report{}) {
 		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", r.Settled), slog.Int("put_off", r.PutOff), slog.Int("failed", r.Failed),
 			slog.Int("transfers", r.Transfers), slog.Int("revocations", r.Revocations), slog.Int("guesses", r.Guesses), slog.Int("asked", r.Asked),

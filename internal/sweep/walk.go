@@ -113,7 +113,7 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 	case err != nil && !errors.Is(err, errTimeOver):
 		w.NotBefore = s.Now().Add(min(afterFailure, s.WalkEvery))
 	}
-	if keepErr := s.keep(ctx, w); keepErr != nil {
+	if keepErr := s.keep(ctx, walkNote, w); keepErr != nil {
 		return false, errors.Join(err, keepErr)
 	}
 	if errors.Is(err, errTimeOver) || limited != nil {
@@ -131,23 +131,30 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 // LastWalk reads the state of the walk that is under way, or else of the last one.
 func (s *Sweep) LastWalk(ctx context.Context) (Walk, error) {
 	var w Walk
-	text, err := s.Register.Note(ctx, walkNote)
-	if err != nil || text == "" {
-		return w, err
-	}
-	if err := json.Unmarshal([]byte(text), &w); err != nil {
-		return w, fmt.Errorf("reading where the walk stopped: %w", err)
-	}
-	return w, nil
+	_, err := s.recall(ctx, walkNote, &w)
+	return w, err
 }
 
-func (s *Sweep) keep(ctx context.Context, w Walk) error {
-	text, err := json.Marshal(w)
+// recall reads into state what was kept under the name, and reports whether there was anything.
+func (s *Sweep) recall(ctx context.Context, name string, state any) (bool, error) {
+	text, err := s.Register.Note(ctx, name)
+	if err != nil || text == "" {
+		return false, err
+	}
+	if err := json.Unmarshal([]byte(text), state); err != nil {
+		return false, fmt.Errorf("reading where the %s stopped: %w", name, err)
+	}
+	return true, nil
+}
+
+// keep keeps state under the name.
+func (s *Sweep) keep(ctx context.Context, name string, state any) error {
+	text, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	if err := s.Register.Keep(ctx, walkNote, string(text)); err != nil {
-		return fmt.Errorf("keeping where the walk stopped: %w", err)
+	if err := s.Register.Keep(ctx, name, string(text)); err != nil {
+		return fmt.Errorf("keeping where the %s stopped: %w", name, err)
 	}
 	return nil
 }
@@ -176,7 +183,7 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		if r.over(s.Now()) {
 			return errTimeOver
 		}
-		return s.keep(ctx, *w)
+		return s.keep(ctx, walkNote, w)
 	}
 	w.Counts.Pages++
 	page, err := s.Terra.Subscriptions(ctx, w.Page, perPage, func(listed terra.Subscription) error {
@@ -297,7 +304,7 @@ func (s *Sweep) lookThrough(ctx context.Context, r *run, w *Walk) error {
 			case errors.As(err, &limited):
 				return limited // this page again, when Terra allows it
 			case errors.Is(err, ownership.ErrGone):
-				if _, err := r.keeper.End(ctx, row.UserID); err != nil {
+				if err := r.keeper.End(ctx, row.UserID); err != nil {
 					return fmt.Errorf("closing a connection that Terra does not list: %w", err)
 				}
 				counts.Closed++
