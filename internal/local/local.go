@@ -75,7 +75,7 @@ func Run(ctx context.Context, c Config, out io.Writer, log *slog.Logger) (err er
 	defer func() { err = errors.Join(err, done()) }()
 	p.ledger = store
 	if p.topic, err = topic.Open(filepath.Join(c.Data, "topic.db"), topic.Options{
-		Source: settings.DefaultSource, Subscribers: c.Subscribers, CertificateURL: p.url + "/certificate.pem", OnPublish: p.announced, Log: log,
+		Source: settings.DefaultSource, Subscribers: c.Subscribers, URL: "https://" + listener.Addr().String() + "/sns", OnPublish: p.announced, Log: log,
 	}); err != nil {
 		return fmt.Errorf("opening the local topic: %w", err)
 	}
@@ -224,7 +224,7 @@ func accountKey(path string) (string, error) {
 func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: p.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(p.topic.Listener(listener)) }()
 
 	running, stop := context.WithCancel(ctx)
 	done := make(chan struct{})

@@ -27,6 +27,8 @@ func (p *program) routes() http.Handler {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(p.topic.Certificate())
 	})
+	mux.Handle("/sns", p.topic.API("/sns"))
+	mux.Handle("/sns/", p.topic.API("/sns"))
 	if p.terra != nil {
 		mux.Handle("/terra/", http.StripPrefix("/terra", p.terra.API()))
 	}

@@ -33,6 +33,7 @@ type subscriber struct {
 	arn    string // of the subscription
 	client *http.Client
 	news   chan struct{} // holds a value when there may be something new to deliver
+	stop   context.CancelFunc
 }
 
 func newSubscriber(t *Topic, rawURL string, transport http.RoundTripper) (*subscriber, error) {
@@ -45,7 +46,7 @@ func newSubscriber(t *Topic, rawURL string, transport http.RoundTripper) (*subsc
 		topic: t,
 		url:   rawURL,
 		site:  u.Scheme + "://" + u.Host,
-		arn:   fmt.Sprintf("%s:%x", ARN, hash[:16]),
+		arn:   fmt.Sprintf("%s:%x-%x-%x-%x-%x", ARN, hash[:4], hash[4:6], hash[6:8], hash[8:10], hash[10:16]),
 		client: &http.Client{
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -101,8 +102,10 @@ func (s *subscriber) run(stopping, attempts context.Context) {
 // next is the number of the first message after last that is owed, 0 if there is none.
 func (s *subscriber) next(last uint64) (number uint64, err error) {
 	err = s.topic.db.View(func(tx *bbolt.Tx) error {
-		if k, _ := s.owed(tx).Cursor().Seek(key(last + 1)); k != nil {
-			number = binary.BigEndian.Uint64(k)
+		if owed := s.owed(tx); owed != nil {
+			if k, _ := owed.Cursor().Seek(key(last + 1)); k != nil {
+				number = binary.BigEndian.Uint64(k)
+			}
 		}
 		return nil
 	})
@@ -140,13 +143,20 @@ func (s *subscriber) attempt(ctx context.Context, number uint64) error {
 	if err := s.post(ctx, n); err != nil {
 		return err
 	}
-	return s.topic.db.Update(func(tx *bbolt.Tx) error { return s.owed(tx).Delete(key(number)) })
+	return s.topic.db.Update(func(tx *bbolt.Tx) error {
+		if owed := s.owed(tx); owed != nil {
+			return owed.Delete(key(number))
+		}
+		return nil // it has unsubscribed meanwhile
+	})
 }
 
 // post sends one notification. It returns nil if the answer was 2xx.
 func (s *subscriber) post(ctx context.Context, n notification) error {
-	n.SigningCertURL = s.topic.options.CertificateURL
-	n.UnsubscribeURL = "https://sns.local.invalid/?Action=Unsubscribe&SubscriptionArn=" + s.arn
+	n.SigningCertURL = s.topic.options.URL + "/" + s.topic.signer.file()
+	if n.Type == notificationType {
+		n.UnsubscribeURL = s.topic.options.URL + "/?Action=Unsubscribe&SubscriptionArn=" + s.arn
+	}
 	body, err := json.Marshal(n)
 	if err != nil {
 		return err
@@ -155,14 +165,17 @@ func (s *subscriber) post(ctx context.Context, n notification) error {
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]string{
-		"Content-Type":               "text/plain; charset=UTF-8",
-		"User-Agent":                 "Amazon Simple Notification Service Agent",
-		"X-Amz-Sns-Message-Type":     n.Type,
-		"X-Amz-Sns-Message-Id":       n.MessageID,
-		"X-Amz-Sns-Topic-Arn":        n.TopicARN,
-		"X-Amz-Sns-Subscription-Arn": s.arn,
-	} {
+	headers := map[string]string{
+		"Content-Type":           "text/plain; charset=UTF-8",
+		"User-Agent":             "Amazon Simple Notification Service Agent",
+		"X-Amz-Sns-Message-Type": n.Type,
+		"X-Amz-Sns-Message-Id":   n.MessageID,
+		"X-Amz-Sns-Topic-Arn":    n.TopicARN,
+	}
+	if n.Type == notificationType {
+		headers["X-Amz-Sns-Subscription-Arn"] = s.arn
+	}
+	for name, value := range headers {
 		request.Header.Set(name, value)
 	}
 	response, err := s.client.Do(request)
@@ -177,7 +190,7 @@ func (s *subscriber) post(ctx context.Context, n notification) error {
 	return nil
 }
 
-// owed is the bucket of the numbers of the messages that the subscriber has not accepted.
+// owed is the bucket of the numbers of the messages that the subscriber has not accepted, nil if it has unsubscribed.
 func (s *subscriber) owed(tx *bbolt.Tx) *bbolt.Bucket {
 	return tx.Bucket([]byte(bucketOwed)).Bucket([]byte(s.url))
 }

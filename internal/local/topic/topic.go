@@ -2,13 +2,14 @@
 //
 // Publish stores an announcement, and that each subscriber is owed it, in one durable transaction. A subscriber is sent what it is owed until it
 // accepts it, and only then is the debt struck out. So a kill at any moment loses nothing that was published; at worst a subscriber gets the same
-// message twice. Unlike SNS, a subscriber need not confirm its subscription: being named is enough.
+// message twice. A subscriber that Options name need not confirm its subscription; one that subscribes through the topic's API must, as with SNS.
 package topic
 
 import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,24 +29,30 @@ const ARN = "arn:aws:sns:local:000000000000:handover-transfers"
 
 // Options are what a topic is opened with. Only Source is required.
 type Options struct {
-	Source         string               // the source of each event
-	Subscribers    []string             // the http or https URLs to which each announcement is delivered
-	CertificateURL string               // where the program serves Topic.Certificate: the SigningCertURL of what is delivered
-	OnPublish      func(announce.Event) // called with each event once it is stored; calls may overlap
-	Log            *slog.Logger         // told when a delivery fails, and when it succeeds after all; by default nothing is logged
-	Now            func() time.Time     // the clock; time.Now by default
+	Source      string               // the source of each event
+	Subscribers []string             // the http or https URLs to which each announcement is delivered
+	URL         string               // where the program serves Topic.API, by https and without a slash at the end: it begins the URLs in what is delivered
+	OnPublish   func(announce.Event) // called with each event once it is stored; calls may overlap
+	Log         *slog.Logger         // told when a delivery fails, and when it succeeds after all; by default nothing is logged
+	Now         func() time.Time     // the clock; time.Now by default
 }
 
 // Topic is an [ownership.Announcer].
 type Topic struct {
-	options     Options
-	db          *bbolt.DB
-	signer      signer
-	subscribers []*subscriber
+	options   Options
+	db        *bbolt.DB
+	signer    signer
+	transport func() http.RoundTripper
 
-	stop    context.CancelFunc // no further attempt at a delivery begins
-	abort   context.CancelFunc // the attempts under way end
-	running sync.WaitGroup     // the goroutines of the subscribers
+	mu          sync.RWMutex // of what follows
+	subscribers []*subscriber
+	pending     map[string]*subscriber // those that have not confirmed yet, by token
+
+	stopping context.Context // once it ends, no further attempt at a delivery begins
+	stop     context.CancelFunc
+	attempts context.Context // once it ends, so do the attempts under way
+	abort    context.CancelFunc
+	running  sync.WaitGroup // the goroutines of the subscribers
 }
 
 // The buckets of the file. A message is keyed by its number (8 bytes, big-endian), which grows. In bucketOwed each subscriber has a bucket of its
@@ -53,7 +60,8 @@ type Topic struct {
 const (
 	bucketMessages = "messages"
 	bucketOwed     = "owed"
-	bucketSigning  = "signing"
+	bucketSigning  = "signer"
+	bucketAsked    = "asked" // the URLs that have subscribed through the API, and confirmed it
 )
 
 // Open opens the topic in the file at path, which it makes if need be, and begins to deliver what is owed. A subscriber is owed what is
@@ -68,7 +76,7 @@ func open(path string, o Options, transport func() http.RoundTripper) (*Topic, e
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Topic{options: o}
+	t := &Topic{options: o, transport: transport, pending: map[string]*subscriber{}}
 	var faults []error
 	for _, rawURL := range slices.Compact(slices.Sorted(slices.Values(o.Subscribers))) {
 		s, err := newSubscriber(t, rawURL, transport())
@@ -81,13 +89,19 @@ func open(path string, o Options, transport func() http.RoundTripper) (*Topic, e
 		return nil, fmt.Errorf("opening topic %s: %w", path, err)
 	}
 
-	var stopping, attempts context.Context
-	stopping, t.stop = context.WithCancel(context.Background())
-	attempts, t.abort = context.WithCancel(context.Background())
+	t.stopping, t.stop = context.WithCancel(context.Background())
+	t.attempts, t.abort = context.WithCancel(context.Background())
 	for _, s := range t.subscribers {
-		t.running.Go(func() { s.run(stopping, attempts) })
+		t.start(s)
 	}
 	return t, nil
+}
+
+// start begins to deliver to s what it is owed.
+func (t *Topic) start(s *subscriber) {
+	var stopping context.Context
+	stopping, s.stop = context.WithCancel(t.stopping)
+	t.running.Go(func() { s.run(stopping, t.attempts) })
 }
 
 func (t *Topic) openFile(path string) (err error) {
@@ -102,6 +116,13 @@ func (t *Topic) openFile(path string) (err error) {
 		}
 		owed, err := tx.CreateBucketIfNotExists([]byte(bucketOwed))
 		if err != nil {
+			return err
+		}
+		asked, err := tx.CreateBucketIfNotExists([]byte(bucketAsked))
+		if err != nil {
+			return err
+		}
+		if err := t.addAsked(asked); err != nil {
 			return err
 		}
 		for _, s := range t.subscribers {
@@ -136,6 +157,8 @@ func (t *Topic) Publish(_ context.Context, a ownership.Announcement) error {
 	if err := t.signer.sign(&n); err != nil {
 		return fmt.Errorf("signing announcement %s: %w", event.ID, err)
 	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
 	if err := t.db.Update(func(tx *bbolt.Tx) error { return t.store(tx, n) }); err != nil {
 		return fmt.Errorf("storing announcement %s: %w", event.ID, err)
 	}
@@ -189,7 +212,9 @@ func (t *Topic) List() ([]json.RawMessage, error) {
 }
 
 // Certificate is the PEM of the certificate whose key signs what is delivered. It stays the same for the life of the file.
-func (t *Topic) Certificate() []byte { return t.signer.certificate }
+func (t *Topic) Certificate() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: t.signer.certificate})
+}
 
 // Close ends the topic in order: the deliveries under way may finish until ctx ends. What is not delivered stays owed.
 func (t *Topic) Close(ctx context.Context) error {

@@ -33,11 +33,11 @@ func TestSubscriberReceivesWhatSNSSends(t *testing.T) {
 	now := time.Date(2026, 11, 22, 13, 0, 0, 250_900_000, time.FixedZone("CET", 3600))
 	subscriber := newServer(t, func(http.ResponseWriter, *http.Request) {})
 	topic := openFor(t, Options{
-		Source:         "staging",
-		Subscribers:    []string{subscriber.URL + "/transfers?token=secret"},
-		CertificateURL: "http://127.0.0.1:8080/certificate.pem",
-		OnPublish:      func(e announce.Event) { published = e },
-		Now:            func() time.Time { return now },
+		Source:      "staging",
+		Subscribers: []string{subscriber.URL + "/transfers?token=secret"},
+		URL:         "https://127.0.0.1:8080/sns",
+		OnPublish:   func(e announce.Event) { published = e },
+		Now:         func() time.Time { return now },
 	})
 	publish(t, topic, "<tony> & pepper\n🦾")
 	got := subscriber.next(t)
@@ -63,7 +63,6 @@ func TestSubscriberReceivesWhatSNSSends(t *testing.T) {
 		"Message":          string(event),
 		"Timestamp":        "2026-11-22T12:00:00.250Z",
 		"SignatureVersion": "2",
-		"SigningCertURL":   "http://127.0.0.1:8080/certificate.pem",
 	} {
 		if field(name) != want {
 			t.Errorf("%s: got %q, want %q", name, field(name), want)
@@ -71,7 +70,8 @@ func TestSubscriberReceivesWhatSNSSends(t *testing.T) {
 	}
 	for name, pattern := range map[string]string{
 		"MessageId":      `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`,
-		"UnsubscribeURL": `^https://sns\.local\.invalid/\?Action=Unsubscribe&SubscriptionArn=` + ARN + `:[0-9a-f]{32}$`,
+		"SigningCertURL": `^https://127\.0\.0\.1:8080/sns/SimpleNotificationService-[0-9a-f]{32}\.pem$`,
+		"UnsubscribeURL": `^https://127\.0\.0\.1:8080/sns/\?Action=Unsubscribe&SubscriptionArn=` + ARN + `:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`,
 	} {
 		if !regexp.MustCompile(pattern).MatchString(field(name)) {
 			t.Errorf("%s: %q is not like %s", name, field(name), pattern)
@@ -100,16 +100,21 @@ func TestSubscriberReceivesWhatSNSSends(t *testing.T) {
 		}
 	}
 
+	checkSignature(t, topic, field("Signature"),
+		"Message\n"+string(event)+"\nMessageId\n"+field("MessageId")+"\nTimestamp\n2026-11-22T12:00:00.250Z\nTopicArn\n"+ARN+"\nType\nNotification\n")
+}
+
+func checkSignature(t *testing.T, topic *Topic, encoded, signed string) {
+	t.Helper()
 	block, _ := pem.Decode(topic.Certificate())
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := base64.StdEncoding.DecodeString(field("Signature"))
+	signature, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed := "Message\n" + string(event) + "\nMessageId\n" + field("MessageId") + "\nTimestamp\n2026-11-22T12:00:00.250Z\nTopicArn\n" + ARN + "\nType\nNotification\n"
 	if err := certificate.CheckSignature(x509.SHA256WithRSA, []byte(signed), signature); err != nil {
 		t.Error(err)
 	}
