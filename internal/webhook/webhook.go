@@ -60,15 +60,14 @@ var (
 // Invoke handles one event of API Gateway's, whose bytes it changes, and returns the answer to it. It never returns an error: API Gateway would answer 500 to
 // it without a word.
 func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
-	start := h.Now()
+	line := line{now: h.Now()}
 	until := time.Now().Add(budget)
 	if deadline, ok := ctx.Deadline(); ok && deadline.Add(-margin).Before(until) {
 		until = deadline.Add(-margin)
 	}
-	var line line
 	err := h.handle(ctx, until, event, &line)
 	if err == nil {
-		h.write(ctx, &line, 200, start, line.later)
+		h.write(ctx, &line, 200, line.later)
 		return append(event[:0], accepted...), nil // in the memory of the event, which nobody needs any more
 	}
 	answer, status, reason := refusal(err)
@@ -76,12 +75,13 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	if status >= 500 {
 		line.outcome = "failed"
 	}
-	h.write(ctx, &line, status, start, err)
+	h.write(ctx, &line, status, err)
 	return answer, nil
 }
 
 // line is what the one log line of a webhook says.
 type line struct {
+	now      time.Time // when the webhook came: the one time that it is judged by
 	outcome  string
 	reason   string
 	event    terra.Event
@@ -95,7 +95,7 @@ func (h *Handler) handle(ctx context.Context, until time.Time, event []byte, lin
 	if err != nil {
 		return err
 	}
-	signedAt, err := h.verify(ctx, r)
+	signedAt, err := h.verify(ctx, line.now, r)
 	if err != nil {
 		return err
 	}
@@ -110,12 +110,12 @@ func (h *Handler) handle(ctx context.Context, until time.Time, event []byte, lin
 
 // verify checks the signature under either header against all live secrets. When it is of none, the secrets are read again, so that no webhook is refused
 // because of a rotation.
-func (h *Handler) verify(ctx context.Context, r request) (signedAt time.Time, err error) {
+func (h *Handler) verify(ctx context.Context, now time.Time, r request) (signedAt time.Time, err error) {
 	secret, err := h.Secrets.Get(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w: %w", errSecret, err)
 	}
-	signedAt, err = h.check(r, secret)
+	signedAt, err = h.check(now, r, secret)
 	if !errors.Is(err, terra.ErrMismatch) {
 		return signedAt, err
 	}
@@ -126,12 +126,11 @@ func (h *Handler) verify(ctx context.Context, r request) (signedAt time.Time, er
 	case !refreshed:
 		return time.Time{}, err
 	}
-	return h.check(r, secret)
+	return h.check(now, r, secret)
 }
 
 // check checks both headers: one that is right is enough. When neither is, the error is that of the one that came nearest.
-func (h *Handler) check(r request, secret settings.Terra) (time.Time, error) {
-	now := h.Now()
+func (h *Handler) check(now time.Time, r request, secret settings.Terra) (time.Time, error) {
 	signedAt, err := terra.Verify(r.signature, r.body, secret.SigningSecrets, now, h.Window)
 	if err == nil || r.deprecated == "" {
 		return signedAt, err
@@ -154,13 +153,13 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 	case passing && h.Seen == nil:
 		line.outcome = "not_watched"
 		return nil
-	case passing && h.Seen.has(of(e.User), h.Now()):
+	case passing && h.Seen.has(of(e.User), line.now):
 		line.outcome = "known"
 		return nil
 	}
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	facts := h.facts(e, signedAt)
+	facts := factsOf(e, signedAt, line.now)
 	keeper, err := h.Keeper(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errKeeper, err)
@@ -176,7 +175,7 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 			return fmt.Errorf("reading a connection: %w", err)
 		}
 		if found && !ownership.Adds(r, facts[0]) {
-			h.Seen.add(r, h.Now())
+			h.Seen.add(r, line.now)
 			line.outcome = "known"
 			return nil
 		}
@@ -202,10 +201,10 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 	return nil
 }
 
-// facts are what an event says: of one connection, or of two.
-func (h *Handler) facts(e terra.Event, signedAt time.Time) []ownership.Facts {
+// factsOf are what an event says, now: of one connection, or of two.
+func factsOf(e terra.Event, signedAt, now time.Time) []ownership.Facts {
 	seen := signedAt // when this was seen to happen, if Terra does not say
-	if now := h.Now(); now.Before(seen) {
+	if now.Before(seen) {
 		seen = now
 	}
 	f := of(e.User)
@@ -248,7 +247,7 @@ func guess(f *ownership.Facts, seen time.Time) {
 }
 
 // write writes the one log line. err is why the event was not accepted, or why a part of what follows from it is left to the sweep.
-func (h *Handler) write(ctx context.Context, l *line, status int, start time.Time, err error) {
+func (h *Handler) write(ctx context.Context, l *line, status int, err error) {
 	level := slog.LevelInfo
 	switch {
 	case status >= 500 || status == 200 && err != nil:
@@ -299,7 +298,7 @@ func (h *Handler) write(ctx context.Context, l *line, status int, start time.Tim
 	now := h.Now()
 	record := slog.NewRecord(now, level, "webhook", 0) // LogAttrs would look for the line of code, which no log shows
 	record.AddAttrs(attrs...)
-	record.AddAttrs(slog.Int64("ms", now.Sub(start).Milliseconds()))
+	record.AddAttrs(slog.Int64("ms", now.Sub(l.now).Milliseconds()))
 	_ = h.Log.Handler().Handle(ctx, record) // as LogAttrs
 }
 
