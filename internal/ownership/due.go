@@ -46,10 +46,10 @@ func (a Account) Due() []Due {
 	now := newest(hs)
 	var due []Due
 	for _, p := range hs {
-		if p.reference() != now.reference() && (latest(hs, p) || p.open()) && !a.told(hs, p) {
+		if a.judge(hs, p, now) == Owed {
 			due = append(due, Due{Announcement: a.transfer(p, now), Mark: transferMark(p, now)})
 		}
-		if a.ended(hs, p) && !a.marked(revokedMark(p)) {
+		if a.judgeEnd(hs, p) == Owed {
 			due = append(due, Due{Announcement: a.revocation(p), Mark: revokedMark(p)})
 		}
 	}
@@ -60,6 +60,32 @@ func (a Account) Due() []Due {
 type Due struct {
 	Announcement Announcement
 	Mark         Mark
+}
+
+// judge says whether the transfer p → now is owed, where now is the newest of hs, and if not, why.
+func (a Account) judge(hs []holder, p, now holder) Verdict {
+	switch {
+	case p.key == now.key:
+		return Owner
+	case p.reference() == now.reference():
+		return SameReference
+	case !latest(hs, p) && !p.open():
+		return HeldAgain
+	case a.told(hs, p):
+		return Announced
+	}
+	return Owed
+}
+
+// judgeEnd says whether the revocation of p is owed or was announced; [NotDue] if neither.
+func (a Account) judgeEnd(hs []holder, p holder) Verdict {
+	switch {
+	case !a.ended(hs, p):
+		return NotDue
+	case a.marked(revokedMark(p)):
+		return Announced
+	}
+	return Owed
 }
 
 // holders lists everyone who has held the account, in the order of user_id and tenure.
@@ -187,6 +213,21 @@ func (k key) compare(other key) int {
 		strings.Compare(k.own, other.own),
 		cmp.Compare(k.tenure, other.tenure),
 	)
+}
+
+// ground names the first part in which k, the greater key, and other differ.
+func (k key) ground(other key) Ground {
+	switch {
+	case !k.at.Equal(other.at) && other.at.IsZero():
+		return ByKnownTime
+	case !k.at.Equal(other.at):
+		return ByTime
+	case k.userID != other.userID:
+		return ByUserID
+	case k.below != other.below || k.own != other.own:
+		return ByReplacement
+	}
+	return ByTenure
 }
 
 // key is the place of a claim, judged with every claim of the row that replaced it. seen holds the claims under judgement: a circle of replacements, which

@@ -249,42 +249,17 @@ func (k *Keeper) nameSuccessors(ctx context.Context, r Connection) (Connection, 
 
 func nameless(s Successor) bool { return s.Reference == "" }
 
-// announceOwn publishes the transfers that r proves by itself, whatever is known of its account, and that it has not said yet: a user_reauth from one
-// reference_id to another, and, while no account is known, a connection that carries another reference_id than before. It returns the names of what was said.
+// announceOwn publishes the transfers that r proves by itself, whatever is known of its account, and that it has not said yet. It returns the names of
+// what was said.
 func (k *Keeper) announceOwn(ctx context.Context, r Connection, done *Result) (said []string, err error) {
-	last := len(r.Tenures)
-	if last == 0 {
-		return nil, nil
-	}
-	tenure := func(n int) Holder {
-		return Holder{UserID: r.UserID, ReferenceID: r.Tenures[n-1], ConnectedAt: r.ConnectedAt, Tenure: n}
-	}
-	say := func(name string, reason Reason, previous, current Holder, order Certainty) error {
-		if slices.Contains(r.Said, name) || previous.ReferenceID == current.ReferenceID {
-			return nil
-		}
-		a := Announcement{Type: Transferred, Provider: r.Provider, Reason: reason, Order: order, Previous: previous, Current: current}
-		if err := k.publish(ctx, a, done); err != nil {
-			return err
-		}
-		said = append(said, name)
-		return nil
-	}
-	for _, s := range r.ReplacedBy {
-		if nameless(s) {
+	for _, own := range r.Own() {
+		if own.Said {
 			continue
 		}
-		if err := say("replaced by "+alias(s.UserID), Reauth, tenure(last), Holder{UserID: s.UserID, ReferenceID: s.Reference, Tenure: 1}, lessSure(r.Certainty, r.Certainty)); err != nil {
+		if err := k.publish(ctx, own.Announcement, done); err != nil {
 			return said, err
 		}
-	}
-	if len(r.Accounts) > 0 {
-		return said, nil // then its claims show it
-	}
-	for n := 1; n < last; n++ {
-		if err := say(fmt.Sprintf("tenure %d to %d", n, last), Reassigned, tenure(n), tenure(last), lessSure(r.Certainty, r.Certainty)); err != nil {
-			return said, err
-		}
+		said = append(said, own.name)
 	}
 	return said, nil
 }
