@@ -132,7 +132,7 @@ func newHandover(t testing.TB) *webhook.Handler {
 		Keeper:  func(context.Context) (*ownership.Keeper, error) { return keeper, nil },
 		Peeker:  rows,
 		Seen:    seen,
-		Log:     telemetry.NewLogger(io.Discard),
+		Log:     telemetry.NewLogger(io.Discard, "handover"),
 		Now:     time.Now,
 	}
 }

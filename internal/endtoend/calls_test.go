@@ -86,7 +86,7 @@ func TestCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := product.New(t.Context(), settings, telemetry.NewLogger(t.Output()))
+	parts, err := product.New(t.Context(), settings, telemetry.NewLogger(t.Output(), settings.Stack))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func newBench(t *testing.T) *bench {
 	b.Revoker = &revoke.Revoker{
 		Policy: revoke.NewestWins, Ledger: b.ledger, Directory: b.terra, Terra: b.terra,
 		End: b.keeper.End,
-		Log: telemetry.NewLogger(&b.log), Now: now,
+		Log: telemetry.NewLogger(&b.log, "handover"), Now: now,
 	}
 	return b
 }

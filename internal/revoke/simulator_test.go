@@ -102,7 +102,7 @@ func newStack(t *testing.T, base string) *testStack {
 		Ledger: s.ledger, Announcer: s, Directory: client, Keys: keys, Now: time.Now,
 		Backoff: ownership.Backoff{Base: time.Minute, Max: time.Hour, Unnamed: time.Hour},
 	}
-	log := telemetry.NewLogger(&s.log)
+	log := telemetry.NewLogger(&s.log, "handover")
 	gateway := httptest.NewServer(local.NewGateway(&webhook.Handler{
 		Secrets: &settings.TerraSecret{Now: time.Now, Read: func(context.Context) (string, error) { return `{"signing_secrets":["secret"]}`, nil }},
 		Window:  terra.Window{Past: time.Hour, Future: time.Minute},

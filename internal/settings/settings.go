@@ -24,6 +24,9 @@ type Settings struct {
 	Source          string        // SOURCE, "source" of the announcements
 	Retention       time.Duration // RETENTION, how long a connection is kept after it has ended
 	NotRevokedAfter time.Duration // NOT_REVOKED_AFTER, how long after its announcement a superseded connection may stay open
+
+	Stack      string // STACK_NAME, the dimension of the metrics
+	WebhookURL string // WEBHOOK_URL, where the sweep sends the stack's own heartbeat: the public URL of the way in; "" for none
 }
 
 // Defaults, for what need not be set. The replay window is Terra's retry horizon of 24 hours and a margin.
@@ -31,6 +34,7 @@ const (
 	DefaultTerraAPI     = "https://api.tryterra.co/v2"
 	DefaultReplayWindow = 26 * time.Hour
 	DefaultSource       = "handover"
+	DefaultStack        = "handover"
 
 	DefaultRetention       = 400 * 24 * time.Hour
 	DefaultNotRevokedAfter = 24 * time.Hour
@@ -38,6 +42,9 @@ const (
 
 // FutureWindow is how far ahead of this machine's clock a signature may be.
 const FutureWindow = 5 * time.Minute
+
+// stackCharacters are those that CloudFormation takes in the name of a stack.
+const stackCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 
 // FromEnvironment reads the settings through getenv (os.Getenv). Its error names every variable at fault, and what each should be.
 func FromEnvironment(getenv func(string) string) (Settings, error) {
@@ -61,13 +68,18 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		Source:           DefaultSource,
 		Retention:        DefaultRetention,
 		NotRevokedAfter:  DefaultNotRevokedAfter,
+		Stack:            DefaultStack,
 	}
-	if value := getenv("TERRA_API_URL"); value != "" {
-		s.TerraAPI = strings.TrimRight(value, "/")
-		if u, err := url.Parse(value); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			wrong.add("TERRA_API_URL", "a URL such as "+DefaultTerraAPI, value)
+	address := func(name, example string, value *string) {
+		if text := getenv(name); text != "" {
+			if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+				wrong.add(name, "a URL such as "+example, text)
+			}
+			*value = strings.TrimRight(text, "/")
 		}
 	}
+	address("TERRA_API_URL", DefaultTerraAPI, &s.TerraAPI)
+	address("WEBHOOK_URL", "https://abc123.execute-api.eu-central-1.amazonaws.com/webhook", &s.WebhookURL)
 	duration := func(name, example string, value *time.Duration) {
 		if text := getenv(name); text != "" {
 			d, err := time.ParseDuration(text)
@@ -89,6 +101,12 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	}
 	if value := getenv("SOURCE"); value != "" {
 		s.Source = value
+	}
+	if value := getenv("STACK_NAME"); value != "" {
+		s.Stack = value
+		if strings.Trim(value, stackCharacters) != "" || len(value) > 128 {
+			wrong.add("STACK_NAME", "the name of the stack, of at most 128 letters, digits and hyphens", value)
+		}
 	}
 	return s, errors.Join(wrong...)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestFromEnvironment(t *testing.T) {
 		TerraSecret:      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:terra",
 		AccountKeySecret: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key",
 		TerraAPI:         "https://api.tryterra.co/v2", ReplayWindow: 26 * time.Hour, WatchDataEvents: true, Source: "handover",
-		Retention: 9600 * time.Hour, NotRevokedAfter: 24 * time.Hour,
+		Retention: 9600 * time.Hour, NotRevokedAfter: 24 * time.Hour, Stack: "handover",
 	}
 	for name, test := range map[string]struct {
 		set    map[string]string
@@ -38,9 +39,11 @@ func TestFromEnvironment(t *testing.T) {
 	}{
 		"what must be set": {},
 		"everything": {
-			set: map[string]string{"TERRA_API_URL": "http://127.0.0.1:9/api/v2", "REPLAY_WINDOW": "90m", "WATCH_DATA_EVENTS": "false", "SOURCE": "staging", "RETENTION": "1h", "NOT_REVOKED_AFTER": "2h"},
+			set: map[string]string{"TERRA_API_URL": "http://127.0.0.1:9/api/v2", "REPLAY_WINDOW": "90m", "WATCH_DATA_EVENTS": "false", "SOURCE": "staging", "RETENTION": "1h", "NOT_REVOKED_AFTER": "2h",
+				"STACK_NAME": "handover-2", "WEBHOOK_URL": "https://x.example/webhook"},
 			change: func(s *settings.Settings) {
 				s.Retention, s.NotRevokedAfter = time.Hour, 2*time.Hour
+				s.Stack, s.WebhookURL = "handover-2", "https://x.example/webhook"
 				s.TerraAPI, s.ReplayWindow, s.WatchDataEvents, s.Source = "http://127.0.0.1:9/api/v2", 90*time.Minute, false, "staging"
 			},
 		},
@@ -84,11 +87,15 @@ TERRA_API_URL is "api.tryterra.co/v2": it should be a URL such as https://api.tr
 REPLAY_WINDOW is "26": it should be a positive Go duration such as 26h
 WATCH_DATA_EVENTS is "maybe": it should be true or false`,
 		},
-		"no window":       {map[string]string{"REPLAY_WINDOW": "0s"}, `REPLAY_WINDOW is "0s": it should be a positive Go duration such as 26h`},
-		"negative window": {map[string]string{"REPLAY_WINDOW": "-1h"}, `REPLAY_WINDOW is "-1h": it should be a positive Go duration such as 26h`},
-		"window of words": {map[string]string{"REPLAY_WINDOW": "a day"}, `REPLAY_WINDOW is "a day": it should be a positive Go duration such as 26h`},
-		"file URL":        {map[string]string{"TERRA_API_URL": "file:///etc"}, `TERRA_API_URL is "file:///etc": it should be a URL such as https://api.tryterra.co/v2`},
-		"URL with a \\n":  {map[string]string{"TERRA_API_URL": "https://a\nb"}, `TERRA_API_URL is "https://a\nb": it should be a URL such as https://api.tryterra.co/v2`},
+		"no window":            {map[string]string{"REPLAY_WINDOW": "0s"}, `REPLAY_WINDOW is "0s": it should be a positive Go duration such as 26h`},
+		"negative window":      {map[string]string{"REPLAY_WINDOW": "-1h"}, `REPLAY_WINDOW is "-1h": it should be a positive Go duration such as 26h`},
+		"window of words":      {map[string]string{"REPLAY_WINDOW": "a day"}, `REPLAY_WINDOW is "a day": it should be a positive Go duration such as 26h`},
+		"file URL":             {map[string]string{"TERRA_API_URL": "file:///etc"}, `TERRA_API_URL is "file:///etc": it should be a URL such as https://api.tryterra.co/v2`},
+		"no URL of the way in": {map[string]string{"WEBHOOK_URL": "/webhook"}, `WEBHOOK_URL is "/webhook": it should be a URL such as https://abc123.execute-api.eu-central-1.amazonaws.com/webhook`},
+		"no name of a stack":   {map[string]string{"STACK_NAME": "my stack"}, `STACK_NAME is "my stack": it should be the name of the stack, of at most 128 letters, digits and hyphens`},
+		"a long name of a stack": {map[string]string{"STACK_NAME": strings.Repeat("s", 129)},
+			`STACK_NAME is "` + strings.Repeat("s", 129) + `": it should be the name of the stack, of at most 128 letters, digits and hyphens`},
+		"URL with a \\n": {map[string]string{"TERRA_API_URL": "https://a\nb"}, `TERRA_API_URL is "https://a\nb": it should be a URL such as https://api.tryterra.co/v2`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := map[string]string{}
@@ -109,8 +116,8 @@ func TestVariablesRead(t *testing.T) {
 	_, _ = settings.FromEnvironment(func(name string) string { names = append(names, name); return "" })
 	slices.Sort(names)
 	want := []string{
-		"ACCOUNTS_TABLE", "ACCOUNT_KEY_SECRET_ARN", "CONNECTIONS_TABLE", "NOT_REVOKED_AFTER", "REPLAY_WINDOW", "RETENTION", "SOURCE", "TERRA_API_URL", "TERRA_SECRET_ARN",
-		"TRANSFERS_TOPIC_ARN", "WATCH_DATA_EVENTS",
+		"ACCOUNTS_TABLE", "ACCOUNT_KEY_SECRET_ARN", "CONNECTIONS_TABLE", "NOT_REVOKED_AFTER", "REPLAY_WINDOW", "RETENTION", "SOURCE", "STACK_NAME", "TERRA_API_URL", "TERRA_SECRET_ARN",
+		"TRANSFERS_TOPIC_ARN", "WATCH_DATA_EVENTS", "WEBHOOK_URL",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)

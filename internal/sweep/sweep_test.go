@@ -45,7 +45,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.Sweep = &sweep.Sweep{
 		Keeper: func(context.Context) (*ownership.Keeper, error) { return b.keeper, nil },
-		Queue:  b.ledger, Log: telemetry.NewLogger(b.log), Now: time.Now,
+		Queue:  b.ledger, Log: telemetry.NewLogger(b.log, "handover"), Now: time.Now,
 		Register: b.ledger, Terra: &list{}, WalkEvery: never, RoundEvery: never, NotRevokedAfter: 24 * time.Hour,
 	}
 	// The first walk and the first round are over.

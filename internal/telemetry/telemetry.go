@@ -1,22 +1,27 @@
-// Package telemetry writes what operators see: log lines without personal data.
+// Package telemetry writes what operators see: log lines without personal data, and metrics in them.
 package telemetry
 
 import (
 	"io"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// NewLogger returns a logger that writes one JSON object a line to w.
-func NewLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: masked}))
+// NewLogger returns a logger that writes one JSON object a line to w, with its metrics in CloudWatch's embedded metric format. Their dimension is the name of
+// the stack.
+func NewLogger(w io.Writer, stack string) *slog.Logger {
+	return slog.New(&jsonHandler{output: &output{w: w}, stack: stack})
 }
 
-// NewTerminalLogger returns a logger that writes one line of text to w, for somebody who watches.
+// NewTerminalLogger returns a logger that writes one line of text to w, without metrics, for somebody who watches.
 func NewTerminalLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if measured(a) {
+			return slog.Attr{}
+		}
 		a = masked(groups, a)
 		if t, ok := a.Value.Any().(time.Time); ok && a.Key == slog.TimeKey {
 			return slog.String(a.Key, t.Format("15:04:05.000"))
@@ -52,15 +57,22 @@ func allowed(key string) bool {
 
 // plain reports whether a value is written as it is: the fields of a structure, say, are nowhere on a list.
 func plain(v slog.Value) bool {
-	if v.Kind() != slog.KindAny {
-		return true
+	switch v.Kind() {
+	case slog.KindGroup:
+		return false
+	case slog.KindFloat64: // JSON has not all of them
+		return finite(v)
+	case slog.KindAny:
+		switch v.Any().(type) {
+		case slog.Level, error:
+			return true
+		}
+		return false
 	}
-	switch v.Any().(type) {
-	case slog.Level, error:
-		return true
-	}
-	return false
+	return true
 }
+
+func finite(v slog.Value) bool { return !math.IsNaN(v.Float64()) && !math.IsInf(v.Float64(), 0) }
 
 // Without is text without the given pieces of personal data, as they are or quoted.
 func Without(text string, personal ...string) string {

@@ -17,7 +17,7 @@ import (
 const personal = "tony.stark@example.com"
 
 func loggers() map[string]func(io.Writer) *slog.Logger {
-	return map[string]func(io.Writer) *slog.Logger{"JSON": telemetry.NewLogger, "terminal": telemetry.NewTerminalLogger}
+	return map[string]func(io.Writer) *slog.Logger{"JSON": func(w io.Writer) *slog.Logger { return telemetry.NewLogger(w, "handover") }, "terminal": telemetry.NewTerminalLogger}
 }
 
 type row struct{ Reference string }

@@ -73,7 +73,7 @@ func newBench(t testing.TB) *bench {
 			}
 			return keeper, nil
 		},
-		Log: telemetry.NewLogger(&b.log), Now: clock,
+		Log: telemetry.NewLogger(&b.log, "handover"), Now: clock,
 	}
 	return b
 }
