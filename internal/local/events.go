@@ -2,11 +2,13 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/handover-dev/handover/internal/local/simulator"
@@ -23,7 +25,7 @@ func WriteEvents(folder string) error {
 		return err
 	}
 	write := func(name string, body []byte, contentType string) error {
-		event, err := signedEvent(body, contentType)
+		event, err := SignedEvent("https://example.execute-api.us-east-1.amazonaws.com/webhook", body, terra.Sign(Secret, eventsSignedAt(), body), eventsSignedAt(), contentType)
 		if err != nil {
 			return fmt.Errorf("making %s: %w", name, err)
 		}
@@ -52,19 +54,21 @@ func WriteEvents(folder string) error {
 	return nil
 }
 
-// signedEvent is the event of a webhook with this body, indented.
-func signedEvent(body []byte, contentType string) ([]byte, error) {
-	r, err := http.NewRequest(http.MethodPost, "https://example.execute-api.us-east-1.amazonaws.com/webhook", bytes.NewReader(body))
+// SignedEvent is the event that API Gateway makes of a webhook with this signature that comes to url at the time now, indented. It is JSON if its content type
+// is not given.
+func SignedEvent(url string, body []byte, signature string, now time.Time, contentType ...string) ([]byte, error) {
+	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	signature := terra.Sign(Secret, eventsSignedAt(), body)
 	r.RemoteAddr = "127.0.0.1:443"
-	r.Header.Set("Content-Type", contentType)
-	r.Header.Set("X-Terra-Signature", signature)
-	r.Header.Set("Terra-Signature", signature)
+	r.Header.Set("Content-Type", cmp.Or(append(contentType, "application/json")...))
+	if signature != "" {
+		r.Header.Set("X-Terra-Signature", signature)
+		r.Header.Set("Terra-Signature", signature)
+	}
 	r.Header.Set("X-Terra-Trace-Id", "5f0c3c1e-8a52-4c55-9d5b-0f5a7c1f7d11")
-	event, err := Event(r, body, eventsSignedAt())
+	event, err := Event(r, body, now)
 	if err != nil {
 		return nil, err
 	}
@@ -73,4 +77,10 @@ func signedEvent(body []byte, contentType string) ([]byte, error) {
 		return nil, err
 	}
 	return append(b.Bytes(), '\n'), nil
+}
+
+// Curl is a command line that posts a signed webhook.
+func Curl(url, signature string, body []byte) string {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	return fmt.Sprintf("curl -i %s -H 'Content-Type: application/json' -H %s --data-binary %s", quote(url), quote("X-Terra-Signature: "+signature), quote(string(body)))
 }

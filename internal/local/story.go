@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/handover-dev/handover/internal/local/simulator"
@@ -82,13 +81,7 @@ func (p *program) again(watch string) string {
 		ReferenceID: "carol",
 		CreatedAt:   now,
 	}, watch)
-	return curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
-}
-
-// curl is a command line that posts a signed webhook.
-func curl(url, signature string, body []byte) string {
-	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-	return fmt.Sprintf("curl -i %s -H 'Content-Type: application/json' -H %s --data-binary %s", url, quote("X-Terra-Signature: "+signature), quote(string(body)))
+	return Curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
 }
 
 // indented is JSON for people.

@@ -1,19 +1,23 @@
 package main
 
 import (
-	"fmt"
+	"cmp"
+	"context"
 
 	"github.com/handover-dev/handover/internal/local"
 )
 
-func writeEvents(args []string) error {
-	folder := "events"
-	switch len(args) {
-	case 0:
-	case 1:
-		folder = args[0]
-	default:
-		return fmt.Errorf("events takes one argument at most, a folder: %w", errUsage)
+const eventsHelp = `
+  $ handover events
+  $ sam local invoke WebhookFunction -e events/athlete.json
+
+It writes a file for each type of event into a folder (events), as API Gateway passes it to the function, signed with the local program's secret at a fixed time.
+`
+
+func (t tool) events(_ context.Context, args []string) error {
+	given, err := t.flags("events", eventsHelp).parse(args, "[FOLDER]")
+	if err != nil {
+		return err
 	}
-	return local.WriteEvents(folder)
+	return local.WriteEvents(cmp.Or(given[0], "events"))
 }

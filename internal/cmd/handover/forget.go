@@ -15,7 +15,8 @@ import (
 )
 
 // forget erases everything that a ledger holds about one person.
-func forget(ctx context.Context, args []string, stdout io.Writer) (err error) {
+func (t tool) forget(ctx context.Context, args []string) (err error) {
+	stdout := t.stdout
 	var (
 		person                person
 		data, accounts, conns string

@@ -1,4 +1,5 @@
-// Command handover is the tool of Handover: it runs everything on one machine, and makes the events that go with the project.
+// Command handover is the tool of Handover: it runs everything on one machine, sends signed webhooks, and tells what a Handover knows and why, of the local
+// program or of a deployed stack.
 package main
 
 import (
@@ -9,57 +10,166 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
-
-const usage = `Handover tells your backend the moment a wearable account passes from one of your users to another.
-
-Usage: handover COMMAND [flags]
-
-  serve     run Handover on this machine: no account and no Docker needed
-            $ handover serve -signing-secret "$TERRA_SECRET" -subscriber http://127.0.0.1:9000/
-  forget    erase everything held about one of your users, or about one connection (a data-protection request)
-            $ handover forget -reference-id alice -dry-run
-            Would erase 2 connections, 1 entries in accounts, and 0 traces in rows of others.
-  events    write a signed API Gateway event of every type into a folder (events), for sam local invoke
-            $ handover events
-
-handover COMMAND -h lists the flags of a command.
-`
-
-// errUsage ends the program with status 2: the command line, or a setting, is at fault.
-var errUsage = errors.New("see handover -h")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, "handover:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "handover:", err)
-		os.Exit(1)
+	t := tool{getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	os.Exit(t.status(t.run(ctx, os.Args[1:])))
+}
+
+// tool is what a command has of the world.
+type tool struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// command is one of the tool's commands.
+type command struct {
+	name, does string
+	run        func(t tool, ctx context.Context, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "run Handover on this machine: no account and no Docker needed", tool.serve},
+		{"send", "send a signed webhook of any kind to any URL", tool.send},
+		{"verify", "is this body signed by this secret? If not, which rule fails", tool.verify},
+		{"events", "write a signed API Gateway event of every type, for sam local invoke", tool.events},
+		{"version", "which Handover this is", tool.version},
+		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
 	}
 }
 
-func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	command := ""
-	if len(args) > 0 {
-		command = args[0]
-	}
-	switch command {
-	case "serve":
-		return serve(ctx, args[1:], getenv, stdout, stderr)
-	case "forget":
-		return forget(ctx, args[1:], stdout)
-	case "events":
-		return writeEvents(args[1:])
-	case "", "-h", "-help", "--help", "help":
-		fmt.Fprint(stdout, usage)
-		return flag.ErrHelp
-	}
-	return fmt.Errorf("there is no command %q: %w", command, errUsage)
+// The exit codes.
+const (
+	statusFault = 1 // it failed, or found a fault
+	statusUsage = 2 // the command line, or a setting, is at fault
+)
+
+// errUsage ends the program with statusUsage.
+var errUsage = errors.New("the command line is at fault")
+
+// usage is a fault of the command line of a command, and what to do about it.
+func usage(command, format string, values ...any) error {
+	return fmt.Errorf("%s\nSee handover %s -h%w", fmt.Sprintf(format, values...), command, silent{errUsage})
 }
+
+// silent is an error that is found by errors.Is, but adds nothing to the text.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
+
+// status tells of an error, and returns the exit code for it.
+func (t tool) status(err error) int {
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(t.stderr, "handover:", err)
+		return statusUsage
+	}
+	fmt.Fprintln(t.stderr, "handover:", err)
+	return statusFault
+}
+
+func (t tool) run(ctx context.Context, args []string) error {
+	name := ""
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "", "-h", "-help", "--help", "help":
+		if len(args) > 0 {
+			return t.run(ctx, []string{args[0], "-h"})
+		}
+		t.help()
+		return flag.ErrHelp
+	case "-version", "--version":
+		name = "version"
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(t, ctx, args)
+		}
+	}
+	return fmt.Errorf("there is no command %q: handover -h lists them%w", name, silent{errUsage})
+}
+
+func (t tool) help() {
+	fmt.Fprint(t.stdout, `Handover tells your backend the moment a wearable account passes from one of your users to another.
+
+Begin here, in two terminals:
+
+  $ handover serve
+  $ handover send athlete -set user.reference_id=alice
+  200 in 4 ms: http://127.0.0.1:8080/webhook took an athlete of alice
+  $ handover send athlete -set user.reference_id=bob
+  200 in 5 ms: http://127.0.0.1:8080/webhook took an athlete of bob
+  $ handover transfers
+
+Usage: handover COMMAND [flags]
+
+`)
+	for _, c := range commands() {
+		fmt.Fprintf(t.stdout, "  %-15s %s\n", c.name, c.does)
+	}
+	fmt.Fprint(t.stdout, `
+handover COMMAND -h shows examples and flags. Exit codes: 0 done, 1 it failed or found a fault, 2 the command line is at fault.
+`)
+}
+
+// flags are the flags of one command.
+type flags struct {
+	*flag.FlagSet
+	asJSON bool
+}
+
+// flags begins the flags of a command. Its help is the examples, and then the flags.
+func (t tool) flags(name, examples string) *flags {
+	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError)}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {
+		fmt.Fprintf(t.stdout, "%s\nFlags:\n", strings.TrimPrefix(examples, "\n"))
+		f.SetOutput(t.stdout)
+		f.PrintDefaults()
+	}
+	return f
+}
+
+// parse reads the arguments: flags, and between them exactly the named ones, which it returns in order.
+func (f *flags) parse(args []string, names ...string) ([]string, error) {
+	var given []string
+	for {
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, usage(f.Name(), "%v", err)
+		}
+		if args = f.Args(); len(args) == 0 {
+			break
+		}
+		given, args = append(given, args[0]), args[1:]
+	}
+	if len(given) > len(names) {
+		return nil, usage(f.Name(), "handover %s takes no argument %q", f.Name(), given[len(names)])
+	}
+	for _, missing := range names[len(given):] {
+		if !strings.HasPrefix(missing, "[") {
+			return nil, usage(f.Name(), "%s is missing: handover %s %s", missing, f.Name(), strings.Join(names, " "))
+		}
+		given = append(given, "")
+	}
+	return given, nil
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
