@@ -22,10 +22,6 @@ import (
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
-// ErrWrongAccountKey means that the accounts were keyed with another account key than the one in use. With the wrong key every account
-// looks new, and every change of its owner would be missed in silence: nothing may be recorded until the key is the right one again.
-var ErrWrongAccountKey = errors.New("the ledger's accounts were keyed with another account key")
-
 // DynamoDB implements [ownership.Ledger], [ownership.Queue] and [ownership.Register], and the listings of an operator's tool. It is safe for
 // concurrent use.
 //
@@ -376,7 +372,7 @@ func shard(userID string) string {
 	return strconv.Itoa(int(h.Sum32() % shards))
 }
 
-// CheckKey remembers, beside the accounts and for ever, the first fingerprint of an account key that it is given, and is [ErrWrongAccountKey]
+// CheckKey remembers, beside the accounts and for ever, the first fingerprint of an account key that it is given, and is [ownership.ErrWrongAccountKey]
 // for any other.
 func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {
 	row, err := d.accountItem(ctx, keyItem)
@@ -402,7 +398,7 @@ func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {
 	case r.err != nil:
 		return fmt.Errorf("checking the account key: %w", r.err)
 	case stored != fingerprint:
-		return ErrWrongAccountKey
+		return ownership.ErrWrongAccountKey
 	}
 	return nil
 }

@@ -15,6 +15,10 @@ type AccountKeys struct {
 	id  string
 }
 
+// ErrWrongAccountKey means that the ledger's accounts were keyed with another account key than the one in use. With the wrong key every account looks new, and
+// every change of its owner would be missed in silence: nothing may be recorded until the key is the right one again.
+var ErrWrongAccountKey = errors.New("the ledger's accounts were keyed with another account key")
+
 // NewAccountKeys takes the stack-wide key: exactly 32 random bytes.
 func NewAccountKeys(key []byte) (AccountKeys, error) {
 	if len(key) != 32 {

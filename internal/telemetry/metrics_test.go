@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -16,73 +17,8 @@ import (
 	"time"
 
 	"github.com/handover-dev/handover/internal/telemetry"
+	"github.com/handover-dev/handover/internal/telemetry/telemetrytest"
 )
-
-// emf is a log line as CloudWatch's embedded metric format describes it.
-type emf struct {
-	AWS *struct {
-		Timestamp         int64
-		CloudWatchMetrics []struct {
-			Namespace  string
-			Dimensions [][]string
-			Metrics    []struct{ Name, Unit string }
-		}
-	} `json:"_aws"`
-	members map[string]any
-}
-
-// readEMF reads a log line and holds it to the rules of the format, each of which makes CloudWatch leave out a metric without a word.
-// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-func readEMF(line []byte) (emf, error) {
-	var e emf
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.UseNumber()
-	if err := decoder.Decode(&e.members); err != nil {
-		return e, err
-	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return e, err
-	}
-	switch names := strings.Count(string(line), `":`); {
-	case len(line) > 1<<20:
-		return e, fmt.Errorf("%d bytes", len(line))
-	case e.AWS == nil:
-		if _, stack := e.members["Stack"]; stack {
-			return e, fmt.Errorf("a dimension, and no metric")
-		}
-		return e, nil
-	case time.Since(time.UnixMilli(e.AWS.Timestamp)).Abs() > time.Minute:
-		return e, fmt.Errorf("Timestamp %d", e.AWS.Timestamp)
-	case len(e.AWS.CloudWatchMetrics) != 1:
-		return e, fmt.Errorf("%d directives", len(e.AWS.CloudWatchMetrics))
-	case names == 0:
-		return e, fmt.Errorf("no members")
-	}
-	directive := e.AWS.CloudWatchMetrics[0]
-	if directive.Namespace != "Handover" || len(directive.Dimensions) != 1 || !slices.Equal(directive.Dimensions[0], []string{"Stack"}) {
-		return e, fmt.Errorf("%+v", directive)
-	}
-	if name, ok := e.members["Stack"].(string); !ok || name == "" || len(name) > 1024 {
-		return e, fmt.Errorf("the dimension's target is %v", e.members["Stack"])
-	}
-	if n := len(directive.Metrics); n == 0 || n > 100 {
-		return e, fmt.Errorf("%d metrics", n)
-	}
-	units := []string{"Count", "Seconds", "Percent"}
-	for i, m := range directive.Metrics {
-		value, ok := e.members[m.Name].(json.Number)
-		if !ok || m.Name == "" || len(m.Name) > 1024 || !slices.Contains(units, m.Unit) {
-			return e, fmt.Errorf("metric %q of unit %q: %v", m.Name, m.Unit, e.members[m.Name])
-		}
-		if _, err := value.Float64(); err != nil {
-			return e, err
-		}
-		if slices.ContainsFunc(directive.Metrics[:i], func(other struct{ Name, Unit string }) bool { return other.Name == m.Name }) {
-			return e, fmt.Errorf("metric %q twice", m.Name)
-		}
-	}
-	return e, nil
-}
 
 // metrics are all constants of type Metric, as the source has them.
 func metrics(t *testing.T) (all []telemetry.Metric) {
@@ -116,24 +52,20 @@ func TestEveryMetric(t *testing.T) {
 	}
 	var b bytes.Buffer
 	telemetry.NewLogger(&b, "handover-2").LogAttrs(t.Context(), slog.LevelInfo, "webhook", attrs...)
-	e, err := readEMF(b.Bytes())
-	if err != nil || e.AWS == nil {
-		t.Fatalf("%v: %s", err, &b)
-	}
-	if got := len(e.AWS.CloudWatchMetrics[0].Metrics); got != len(all) {
-		t.Errorf("%d metrics of %d: %s", got, len(all), &b)
-	}
+	got := telemetrytest.Metrics(t, b.String(), "handover-2")
+	want := map[string]float64{}
 	for i, m := range all {
-		want := json.Number(fmt.Sprint(i))
-		if m == telemetry.UnidentifiableShare {
-			want = "33.333"
-		}
-		if e.members[string(m)] != want {
-			t.Errorf("%s = %v, want %v", m, e.members[string(m)], want)
+		switch m {
+		case telemetry.UnidentifiableShare:
+			want["UnidentifiableShare Percent"] = 33.333
+		case telemetry.UnsettledAge:
+			want["UnsettledAge Seconds"] = float64(i)
+		default:
+			want[string(m)+" Count"] = float64(i)
 		}
 	}
-	if e.members["Stack"] != "handover-2" {
-		t.Errorf("dimension %v", e.members["Stack"])
+	if !maps.Equal(got, want) {
+		t.Errorf("\n got %s\nwant %s", telemetrytest.Words(got), telemetrytest.Words(want))
 	}
 	if none := telemetry.UnidentifiableShare.Share(0, 0).Value.Float64(); none != 0 {
 		t.Errorf("none of none is %v percent", none)
@@ -187,9 +119,13 @@ func TestLinesAreWhole(t *testing.T) {
 		<-done
 	}
 	for _, line := range lines {
-		if e, err := readEMF([]byte(line)); err != nil || e.members["outcome"] != "a \"b\" \n \ufffd" || e.members["user_id"] != "[masked]" ||
+		var members map[string]any
+		if err := json.Unmarshal([]byte(line), &members); err != nil || members["outcome"] != "a \"b\" \n \ufffd" || members["user_id"] != "[masked]" ||
 			strings.Index(line, "\n") != len(line)-1 {
 			t.Fatalf("%v: %q", err, line)
+		}
+		if got := telemetrytest.Words(telemetrytest.Metrics(t, line, "handover")); got != "Settled Count 1" {
+			t.Fatalf("%s: %s", got, line)
 		}
 	}
 	if len(lines) != 400 {

@@ -18,7 +18,7 @@ import (
 // Client speaks to Terra's REST API: it is an [ownership.Directory], lists all connections, and ends one. It never retries, for only its caller knows
 // how much time is left. It is safe for concurrent use.
 //
-// Beside the Directory's errors its methods return a [*StatusError], [ErrUnusable], or what kept an answer from coming: a context's error
+// Beside the Directory's errors its methods return a [*StatusError], [ErrUnusable], [ErrCredentials], or what kept an answer from coming: a context's error
 // (context.DeadlineExceeded for every time-out) or a [*net.OpError].
 type Client struct {
 	// BaseURL is "https://api.tryterra.co/v2" or another of Terra's; a slash at its end does not matter.
@@ -47,6 +47,9 @@ type StatusError struct {
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("%s: HTTP status %d", e.Call, e.Code) }
+
+// ErrCredentials means that Terra was not asked, because its credentials cannot be had.
+var ErrCredentials = errors.New("no credentials")
 
 // ErrUnusable is an answer with status 200 that does not say what was asked.
 var ErrUnusable = errors.New("unusable answer")
@@ -132,7 +135,7 @@ func (c *Client) open(ctx context.Context, timeout time.Duration, method, path s
 func (c *Client) send(ctx context.Context, timeout time.Duration, method, path string, query url.Values) (*http.Response, error) {
 	devID, apiKey, err := c.Credentials(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("credentials: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+path+"?"+query.Encode(), nil)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/telemetry"
 	"github.com/handover-dev/handover/internal/terra"
 )
 
@@ -30,36 +32,40 @@ const accepted = `{"statusCode":200,"headers":{"content-type":"application/json"
 func statuses() []struct {
 	err    error
 	status int
-	reason string // of the log line
-	detail string // of the answer
+	reason string           // of the log line
+	metric telemetry.Metric // that counts it, if any does
+	detail string           // of the answer
 } {
 	return []struct {
-		err            error
-		status         int
-		reason, detail string
+		err    error
+		status int
+		reason string
+		metric telemetry.Metric
+		detail string
 	}{
-		{errNotGateway, http.StatusBadRequest, "not_gateway", "The request is not an API Gateway event of payload format 2.0."},
-		{errTooLarge, http.StatusRequestEntityTooLarge, "too_large", "The body is too large."},
-		{terra.ErrNoSignature, http.StatusUnauthorized, "no_signature", "The request has no X-Terra-Signature header."},
-		{terra.ErrMalformed, http.StatusUnauthorized, "malformed_signature", "The X-Terra-Signature header is not of the form t=…,v1=…."},
-		{terra.ErrMismatch, http.StatusUnauthorized, "wrong_signature", "The signature is not of a secret that is known here."},
-		{terra.ErrTooOld, http.StatusUnauthorized, "signature_too_old", "The signature is too old."},
-		{terra.ErrTooNew, http.StatusUnauthorized, "signature_too_new", "The signature is of the future."},
-		{terra.ErrNotJSON, http.StatusBadRequest, "not_json", "The body is not one whole JSON object."},
-		{terra.ErrNoUserID, http.StatusBadRequest, "no_user_id", "The event has no usable user_id."},
-		{terra.ErrReferenceTooLong, http.StatusBadRequest, "reference_too_long", "The event's reference_id is longer than 2048 bytes."},
-		{errSecret, http.StatusInternalServerError, "terra_secret", "The event could not be verified."},
-		{errKeeper, http.StatusInternalServerError, "account_key", "The event could not be stored."},
+		{errNotGateway, http.StatusBadRequest, "not_gateway", "", "The request is not an API Gateway event of payload format 2.0."},
+		{errTooLarge, http.StatusRequestEntityTooLarge, "too_large", telemetry.BodiesTooLarge, "The body is too large."},
+		{terra.ErrNoSignature, http.StatusUnauthorized, "no_signature", telemetry.SignatureFailures, "The request has no X-Terra-Signature header."},
+		{terra.ErrMalformed, http.StatusUnauthorized, "malformed_signature", telemetry.SignatureFailures, "The X-Terra-Signature header is not of the form t=…,v1=…."},
+		{terra.ErrMismatch, http.StatusUnauthorized, "wrong_signature", telemetry.SignatureFailures, "The signature is not of a secret that is known here."},
+		{terra.ErrTooOld, http.StatusUnauthorized, "signature_too_old", telemetry.ClockRefusals, "The signature is too old."},
+		{terra.ErrTooNew, http.StatusUnauthorized, "signature_too_new", telemetry.ClockRefusals, "The signature is of the future."},
+		{terra.ErrNotJSON, http.StatusBadRequest, "not_json", "", "The body is not one whole JSON object."},
+		{terra.ErrNoUserID, http.StatusBadRequest, "no_user_id", "", "The event has no usable user_id."},
+		{terra.ErrReferenceTooLong, http.StatusBadRequest, "reference_too_long", "", "The event's reference_id is longer than 2048 bytes."},
+		{errSecret, http.StatusInternalServerError, "terra_secret", telemetry.TerraSecretUnusable, "The event could not be verified."},
+		{ownership.ErrWrongAccountKey, http.StatusInternalServerError, "wrong_account_key", telemetry.AccountKeyMismatch, "The event could not be stored."},
+		{errKeeper, http.StatusInternalServerError, "account_key", telemetry.AccountKeyUnusable, "The event could not be stored."},
 	}
 }
 
-// refusal is the answer to an event that is not accepted because of err, its status, and the reason for the log line.
-func refusal(err error) (event []byte, status int, reason string) {
+// refusal is the answer to an event that is not accepted because of err, its status, and for the log line the reason and the metric, if one counts it.
+func refusal(err error) (event []byte, status int, reason string, metric telemetry.Metric) {
 	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "The event could not be stored."}
 	reason = "not_stored"
 	for _, s := range statuses() {
 		if errors.Is(err, s.err) {
-			p.Status, p.Detail, reason = s.status, s.detail, s.reason
+			p.Status, p.Detail, reason, metric = s.status, s.detail, s.reason, s.metric
 			break
 		}
 	}
@@ -70,5 +76,5 @@ func refusal(err error) (event []byte, status int, reason string) {
 		Headers:    map[string]string{"content-type": "application/problem+json"},
 		Body:       string(body),
 	})
-	return event, p.Status, reason
+	return event, p.Status, reason, metric
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/handover-dev/handover/internal/ownership"
 	"github.com/handover-dev/handover/internal/terra"
 )
 
@@ -29,6 +30,7 @@ func problems() map[string]answer {
 		"too_large":           "413 Request Entity Too Large: The body is too large.",
 		"terra_secret":        "500 Internal Server Error: The event could not be verified.",
 		"account_key":         "500 Internal Server Error: The event could not be stored.",
+		"wrong_account_key":   "500 Internal Server Error: The event could not be stored.",
 		"not_stored":          "500 Internal Server Error: The event could not be stored.",
 	} {
 		head, detail, _ := strings.Cut(text, ": ")
@@ -361,12 +363,12 @@ func TestWrongAccountKey(t *testing.T) {
 	b := newBench(t)
 	b.deliver(athlete(user("u1", "anna", "03:45:00"), "watch"))
 	b.deliver(data(user("u1", "anna", "")))
-	b.keyErr = errors.New("the ledger's accounts were keyed with another account key")
+	b.keyErr = fmt.Errorf("comparing the account key with the ledger's: %w", ownership.ErrWrongAccountKey)
 	for _, body := range []string{
 		auth(user("u2", "ben", "")), athlete(user("u2", "ben", ""), "watch"), deauth(user("u1", "anna", "")), data(user("u2", "ben", "")),
 		reauth(user("u2", "ben", ""), user("u1", "anna", "")), auth(user("u1", "anna", "03:45:00")),
 	} {
-		b.refused(b.signed(body), "account_key")
+		b.refused(b.signed(body), "wrong_account_key")
 	}
 	b.deliver(data(user("u1", "anna", ""))) // it needs no account
 	b.deliver(`{"type":"healthcheck"}`)

@@ -70,8 +70,8 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 		h.write(ctx, &line, 200, line.later)
 		return append(event[:0], accepted...), nil // in the memory of the event, which nobody needs any more
 	}
-	answer, status, reason := refusal(err)
-	line.outcome, line.reason = "refused", reason
+	answer, status, reason, metric := refusal(err)
+	line.outcome, line.reason, line.metric = "refused", reason, metric
 	if status >= 500 {
 		line.outcome = "failed"
 	}
@@ -88,6 +88,10 @@ type line struct {
 	delivery string
 	result   ownership.Result
 	later    error // stored, but the rest is left to the sweep
+
+	metric    telemetry.Metric // that counts the refusal
+	heartbeat bool             // it is the stack's own
+	watch     *telemetry.Watch // on what was done for the event; nil: nothing had to be
 }
 
 func (h *Handler) handle(ctx context.Context, until time.Time, event []byte, line *line) error {
@@ -99,7 +103,7 @@ func (h *Handler) handle(ctx context.Context, until time.Time, event []byte, lin
 	if err != nil {
 		return err
 	}
-	line.delivery = r.delivery
+	line.delivery, line.heartbeat = r.delivery, string(r.body) == telemetry.HeartbeatBody // by bytes that are signed
 	e, err := terra.ParseEvent(r.body)
 	if err != nil {
 		return err
@@ -164,6 +168,8 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 	if err != nil {
 		return fmt.Errorf("%w: %w", errKeeper, err)
 	}
+	line.watch = new(telemetry.Watch)
+	keeper = line.watch.Over(keeper)
 	if e.Type == "athlete" {
 		if account := keeper.Keys.Account(e.User.Provider, e.ProviderUserID); account != "" {
 			facts[0].Accounts = []string{account}
@@ -296,10 +302,26 @@ func (h *Handler) write(ctx context.Context, l *line, status int, err error) {
 		add("error", l.withoutIDs(err.Error()))
 	}
 	now := h.Now()
+	attrs = append(attrs, slog.Int64("ms", now.Sub(l.now).Milliseconds()))
 	record := slog.NewRecord(now, level, "webhook", 0) // LogAttrs would look for the line of code, which no log shows
-	record.AddAttrs(attrs...)
-	record.AddAttrs(slog.Int64("ms", now.Sub(l.now).Milliseconds()))
+	record.AddAttrs(l.measure(attrs, status)...)
 	_ = h.Log.Handler().Handle(ctx, record) // as LogAttrs
+}
+
+// measure appends the metrics of the webhook, each of which is at least 1.
+func (l *line) measure(attrs []slog.Attr, status int) []slog.Attr {
+	count := func(metric telemetry.Metric, counts bool) {
+		if counts {
+			attrs = append(attrs, metric.Of(1))
+		}
+	}
+	count(telemetry.Accepted, status == 200 && !l.heartbeat)
+	count(telemetry.Heartbeats, status == 200 && l.heartbeat)
+	count(telemetry.Answered500, status >= 500)
+	count(l.metric, l.metric != "")
+	count(telemetry.WithoutReference, l.result.Nameless)
+	count(telemetry.Crowded, l.result.Crowded)
+	return l.watch.Append(attrs)
 }
 
 // withoutIDs is the text of an error without what the event says of people. Such a text is of others' making, and could quote what was sent to them.

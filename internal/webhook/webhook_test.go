@@ -18,6 +18,7 @@ import (
 	"github.com/handover-dev/handover/internal/ownership"
 	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/telemetry"
+	"github.com/handover-dev/handover/internal/telemetry/telemetrytest"
 	"github.com/handover-dev/handover/internal/terra"
 	"github.com/handover-dev/handover/internal/webhook"
 )
@@ -133,7 +134,7 @@ func encode(v any) []byte {
 	return raw
 }
 
-// lines are the log lines since the last call, each as its attributes without time.
+// lines are the log lines since the last call, each as its attributes without time and without metrics.
 func (b *bench) lines() (lines []map[string]any) {
 	b.t.Helper()
 	for line := range strings.Lines(b.log.String()) {
@@ -141,7 +142,13 @@ func (b *bench) lines() (lines []map[string]any) {
 		if err := json.Unmarshal([]byte(line), &attrs); err != nil {
 			b.t.Fatalf("log line %s: %v", line, err)
 		}
-		delete(attrs, "time")
+		for metric := range telemetrytest.Metrics(b.t, line, "handover") {
+			name, _, _ := strings.Cut(metric, " ")
+			delete(attrs, name)
+		}
+		for _, name := range []string{"time", "_aws", "Stack"} {
+			delete(attrs, name)
+		}
 		lines = append(lines, attrs)
 	}
 	b.log.Reset()

@@ -25,7 +25,7 @@ type Ledger interface {
 	Accounts(ctx context.Context) iter.Seq2[ownership.Account, error]
 	Connections(ctx context.Context) iter.Seq2[ownership.Connection, error]
 
-	// CheckKey remembers the first fingerprint of an account key that it is given, for ever, and is ledger.ErrWrongAccountKey for any
+	// CheckKey remembers the first fingerprint of an account key that it is given, for ever, and is ownership.ErrWrongAccountKey for any
 	// other: with another key, every account would look new and every change would be missed.
 	CheckKey(ctx context.Context, fingerprint string) error
 }

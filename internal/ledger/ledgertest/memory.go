@@ -368,7 +368,7 @@ func (m *Memory) CheckKey(ctx context.Context, fingerprint string) error {
 		wrong = m.fingerprint != fingerprint
 	})
 	if err == nil && wrong {
-		err = ledger.ErrWrongAccountKey
+		err = ownership.ErrWrongAccountKey
 	}
 	return err
 }

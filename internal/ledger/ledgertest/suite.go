@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
@@ -716,8 +715,8 @@ func checkKey(t *testing.T, l Ledger) {
 	}{
 		{"first", nil},
 		{"first", nil},
-		{"second", ledger.ErrWrongAccountKey},
-		{"", ledger.ErrWrongAccountKey},
+		{"second", ownership.ErrWrongAccountKey},
+		{"", ownership.ErrWrongAccountKey},
 		{"first", nil},
 	} {
 		if err := l.CheckKey(t.Context(), step.fingerprint); !errors.Is(err, step.want) {
@@ -733,7 +732,7 @@ func checkKeyConcurrently(t *testing.T, l Ledger) {
 	for _, err := range errs {
 		if err == nil {
 			right++
-		} else if !errors.Is(err, ledger.ErrWrongAccountKey) {
+		} else if !errors.Is(err, ownership.ErrWrongAccountKey) {
 			t.Error(err)
 		}
 	}

@@ -289,7 +289,7 @@ func (l *Ledger) ToDo(ctx context.Context, due time.Time, limit int) ([]string, 
 	return userIDs, nil
 }
 
-// CheckKey remembers, for ever, the first fingerprint of an account key that it is given, and is [ledger.ErrWrongAccountKey] for any other.
+// CheckKey remembers, for ever, the first fingerprint of an account key that it is given, and is [ownership.ErrWrongAccountKey] for any other.
 func (l *Ledger) CheckKey(ctx context.Context, fingerprint string) error {
 	err := l.batch(ctx, func(tx *bbolt.Tx) error {
 		stored, found, err := get[string](tx, keys, fingerprintName)
@@ -300,7 +300,7 @@ func (l *Ledger) CheckKey(ctx context.Context, fingerprint string) error {
 			_, err = put(tx, keys, fingerprintName, fingerprint)
 			return err
 		case stored != fingerprint:
-			return ledger.ErrWrongAccountKey
+			return ownership.ErrWrongAccountKey
 		}
 		return nil
 	})

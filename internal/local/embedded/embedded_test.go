@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ledger/ledgertest"
 	"github.com/handover-dev/handover/internal/local/embedded"
 	"github.com/handover-dev/handover/internal/ownership"
@@ -72,8 +71,8 @@ func TestReopen(t *testing.T) {
 	if userIDs, err := l.ToDo(t.Context(), time.Now(), 10); err != nil || !slices.Equal(userIDs, []string{"user"}) {
 		t.Errorf("ToDo = %q, %v", userIDs, err)
 	}
-	if err := l.CheckKey(t.Context(), "second"); !errors.Is(err, ledger.ErrWrongAccountKey) {
-		t.Errorf("CheckKey = %v, want %v", err, ledger.ErrWrongAccountKey)
+	if err := l.CheckKey(t.Context(), "second"); !errors.Is(err, ownership.ErrWrongAccountKey) {
+		t.Errorf("CheckKey = %v, want %v", err, ownership.ErrWrongAccountKey)
 	}
 }
 
