@@ -126,7 +126,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			return heirs, nil
 		}
 		switch {
-		case len(r.Suspects) > 0:
+		case len(r.Suspects) > 0 && sameFacts(n, r):
 			if n, err = k.judge(ctx, r, done); err != nil {
 				return heirs, k.postpone(ctx, r, nil, waitFor(err), done)
 			}
@@ -141,8 +141,12 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			return heirs, err
 		}
 		if !sameFacts(n, r) {
-			if r, _, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
+			var stored bool
+			if r, stored, err = k.Ledger.Update(ctx, k.changed(r, n)); err != nil {
 				return heirs, fmt.Errorf("recording what was found out: %w", err)
+			}
+			if stored { // once: a reference that it named, and that is judged since, is no suspect again
+				learnt = nil
 			}
 			continue
 		}

@@ -162,3 +162,33 @@ func TestAnswerOvertakenByTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// Terra's API names the account and alice; then the connection passes to bob, and another worker finds out. The answer in hand still
+// counts for the account, but its reference is old: it is doubted once, and not again and again.
+func TestAnswerOvertakenByAnotherReference(t *testing.T) {
+	s := newStage(t)
+	account := s.Keys.Account("GARMIN", "w1")
+	first, asked := true, 0
+	s.athlete = func(string) (ownership.Profile, error) {
+		if !first { // the competitor is told no account
+			return ownership.Profile{}, nil
+		}
+		first = false
+		s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "bob"})
+		s.settle(t, "a")
+		return ownership.Profile{ReferenceID: "alice", ProviderUserID: "w1"}, nil
+	}
+	s.userInfo = func(string) (ownership.Profile, error) {
+		asked++
+		return ownership.Profile{ReferenceID: "bob"}, nil
+	}
+	s.record(t, ownership.Facts{UserID: "a", Provider: "GARMIN", Reference: "alice", ConnectedAt: noon, Certainty: ownership.Signed})
+
+	a := s.settle(t, "a")
+	if a.ToDo || !slices.Equal(a.Tenures, []string{"alice", "bob"}) || !slices.Equal(a.Accounts, []string{account}) {
+		t.Errorf("got %+v, want it settled as bob's", a)
+	}
+	if asked > 2 {
+		t.Errorf("Terra was asked %d times to whom it belongs, want twice", asked)
+	}
+}
