@@ -17,7 +17,7 @@ help:
 	@echo 'make test     every test that this machine can run; names what it skips, and why'
 	@echo 'make bench    speed, memory, sizes and calls beside a plain handler and the floor, in one table (ROUNDS=3; about ten minutes)'
 	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'
-	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint and checkov on the template'
+	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint, checkov, cfn-guard and cdk-nag on the template'
 	@echo 'make build    .build/<function>/bootstrap for this machine, or for GOARCH'
 	@echo 'make events   writes the example events of events/ anew'
 	@echo 'make deploy   builds and deploys the stack ($(STACK)); ENV=staging or ENV=production for the others'
