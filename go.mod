@@ -2,6 +2,8 @@ module github.com/handover-dev/handover
 
 go 1.26.0
 
+ignore ./internal/subscribers/node/node_modules
+
 require (
 	github.com/aws/aws-lambda-go v1.55.1
 	github.com/aws/aws-sdk-go-v2 v1.47.7

@@ -48,6 +48,30 @@ func RIE(t testing.TB) (path string) {
 	return program(t, "the Lambda Runtime Interface Emulator", "bin/aws-lambda-rie")
 }
 
+// Subscriber returns the command that runs the example subscriber of that folder of internal/subscribers: go, node or python. It compiles what has to be.
+func Subscriber(t testing.TB, folder string) (command []string) {
+	t.Helper()
+	path := filepath.Join(Root(t), "internal", "subscribers", folder)
+	compile := func(command ...string) {
+		build := exec.Command(command[0], command[1:]...)
+		build.Dir = path
+		if output, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("compiling the %s subscriber: %v\n%s", folder, err, output)
+		}
+	}
+	switch folder {
+	case "node":
+		compiler := program(t, "the Node.js subscriber", "../internal/subscribers/node/node_modules/typescript/bin/tsc")
+		compile("node", compiler)
+		return []string{"node", filepath.Join(path, "dist", "main.js")}
+	case "python":
+		return []string{program(t, "the Python subscriber", "venv-subscriber/bin/python"), filepath.Join(path, "main.py")}
+	}
+	binary := filepath.Join(t.TempDir(), "subscriber")
+	compile("go", "build", "-o", binary, ".")
+	return []string{binary}
+}
+
 // AWSConfig is a configuration that sends every call to endpoint, with invented credentials and the SDK's default retries.
 func AWSConfig(endpoint string) aws.Config {
 	return aws.Config{
@@ -86,12 +110,15 @@ func Root(t testing.TB) string {
 	}
 }
 
-// Start runs command until the test ends, or at the latest until the test's process does, however that ends. Output is logged if the test fails.
+// Start runs command until the test ends, or at the latest until the test's process does, however that ends. Output is logged if the test fails, unless the
+// command has a Stdout of its own.
 // The returned channel is closed when the command has ended.
 func Start(t testing.TB, command *exec.Cmd) (ended <-chan struct{}) {
 	t.Helper()
 	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
+	if command.Stdout == nil {
+		command.Stdout, command.Stderr = &output, &output
+	}
 	command.SysProcAttr = dieWithParent()
 
 	started, done := make(chan error), make(chan struct{})
@@ -112,7 +139,7 @@ func Start(t testing.TB, command *exec.Cmd) (ended <-chan struct{}) {
 	t.Cleanup(func() {
 		_ = command.Process.Kill() // it may have ended by itself
 		<-done
-		if t.Failed() {
+		if t.Failed() && output.Len() > 0 {
 			t.Logf("output of %s:\n%s", filepath.Base(command.Path), output.Bytes())
 		}
 	})

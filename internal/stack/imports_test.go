@@ -146,7 +146,7 @@ func TestWhoImportsTheSDK(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	want := []string{"internal/announce", "internal/ledger", "internal/local", "internal/settings", "internal/stack"}
+	want := []string{"internal/announce", "internal/ledger", "internal/local", "internal/settings", "internal/stack", "internal/subscribers/go"}
 	for _, pkg := range got {
 		if !slices.Contains(want, pkg) {
 			t.Errorf("%s imports the SDK; so far only %v do", pkg, want)
