@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ import (
 type Handler struct {
 	Secret string
 	Known  *lru.Cache[string, string] // the reference_id of each user_id
+	Log    *slog.Logger
 
 	// Only for events that make connections.
 	DynamoDB *dynamodb.Client
@@ -87,6 +89,7 @@ func (h *Handler) Handle(ctx context.Context, request events.APIGatewayV2HTTPReq
 			h.Known.Add(e.User.UserID, e.User.ReferenceID)
 		}
 	}
+	h.Log.InfoContext(ctx, "webhook", "type", e.Type, "provider", e.User.Provider, "status", 200)
 	return answer(200), nil
 }
 

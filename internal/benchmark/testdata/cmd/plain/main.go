@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -42,7 +43,7 @@ func main() {
 		log.Fatal(err)
 	}
 	h := &plain.Handler{
-		Secret: secret.SigningSecrets[0], Known: known, Athlete: athlete,
+		Secret: secret.SigningSecrets[0], Known: known, Athlete: athlete, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 		DynamoDB: dynamodb.NewFromConfig(cfg), Table: os.Getenv("ACCOUNTS_TABLE"),
 		SNS: sns.NewFromConfig(cfg), Topic: os.Getenv("TRANSFERS_TOPIC_ARN"),
 	}
