@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -42,17 +41,13 @@ func BenchmarkEvent(b *testing.B) {
 			for _, body := range []string{"text", "base64"} {
 				event := gatewayEvent(b, dataEvent(size.size, user), body == "base64")
 				for _, log := range logs {
-					ours, plain := newHandover(b), newPlain(b)
-					ours.Log, plain.Log = log.Logger, log.Logger
-					for _, h := range []struct {
-						name string
-						handler
-					}{{"plain", plain}, {"handover", ours}, {"floor", &floor.Handler{Secret: []byte(secret)}}} {
-						b.Run("size="+size.name+"/user="+string(user)+"/body="+body+"/log="+log.name+"/by="+h.name, func(b *testing.B) {
-							benchmarkEvent(b, h, event)
-						})
-					}
-					if len(event) > 10_000 {
+					b.Run("size="+size.name+"/user="+string(user)+"/body="+body+"/log="+log.name, func(b *testing.B) {
+						plain, ours := newPlain(b), newHandover(b)
+						plain.Log, ours.Log = log.Logger, log.Logger
+						inTurn(b, 10, program{"plain", invoke(b, plain, event)}, program{"handover", invoke(b, ours, event)},
+							program{"floor", invoke(b, &floor.Handler{Secret: []byte(secret)}, event)})
+					})
+					if size.size > 700 {
 						break // a line makes no difference
 					}
 				}
@@ -61,55 +56,37 @@ func BenchmarkEvent(b *testing.B) {
 	}
 }
 
-// benchmarkEvent measures the time of the handler alone, by the wall clock and of all processors. Each call gets an event of its own, made before, for
-// handlers may change it.
-func benchmarkEvent(b *testing.B, h handler, event []byte) {
+// invoke measures a handler alone, a batch of events at a time: by the wall clock, and what all threads use. Each call gets an event of its own, made before,
+// for handlers may change it.
+func invoke(b *testing.B, h handler, event []byte) func() figures {
 	ctx, cancel := context.WithTimeout(b.Context(), time.Hour) // as in Lambda, there is a deadline
-	defer cancel()
+	b.Cleanup(cancel)
 	batch := make([][]byte, max(1, 1<<20/len(event)))
 	for i := range batch {
 		batch[i] = make([]byte, len(event))
 	}
-	var used, took []float64
-	run := func() {
+	return func() figures {
 		for _, payload := range batch {
 			copy(payload, event)
 		}
-		begin, start := processorTime(b), time.Now()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		used, start := processorTime(b), time.Now()
 		for _, payload := range batch {
 			answer, err := h.Invoke(ctx, payload)
 			if err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) {
 				b.Fatalf("answered %s, %v", answer, err)
 			}
 		}
-		took = append(took, float64(time.Since(start).Nanoseconds())/float64(len(batch)))
-		used = append(used, float64((processorTime(b)-begin).Nanoseconds())/float64(len(batch)))
+		took := time.Since(start)
+		used = processorTime(b) - used
+		runtime.ReadMemStats(&after)
+		n := float64(len(batch))
+		return figures{
+			"ns/event": float64(took.Nanoseconds()) / n, "cpu-ns/event": float64(used.Nanoseconds()) / n,
+			"B/event": float64(after.TotalAlloc-before.TotalAlloc) / n, "allocs/event": float64(after.Mallocs-before.Mallocs) / n,
+		}
 	}
-	run() // fills the cache
-	used, took = nil, nil
-	for b.Loop() {
-		run()
-	}
-	b.ReportMetric(median(took), "ns/event")
-	b.ReportMetric(median(used), "cpu-ns/event")
-	b.ReportMetric(0, "ns/op") // of a batch
-
-	const runs = 10
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	allocations := testing.AllocsPerRun(runs, func() {
-		copy(batch[0], event)
-		_, _ = h.Invoke(ctx, batch[0])
-	})
-	runtime.ReadMemStats(&after)
-	b.ReportMetric(allocations, "allocs/event")
-	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/(runs+1), "B/event")
-}
-
-// median is what a machine that does other things too changes least.
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 // processorTime is what this process has used, in all its threads: the work of the garbage collector counts.

@@ -204,26 +204,30 @@ func environment(t testing.TB) []string {
 	}
 }
 
-// BenchmarkProcess is a data event as in BenchmarkEvent, as the compiled function takes it from Lambda: what the Lambda library does counts.
+// BenchmarkProcess is a data event as in BenchmarkEvent, as the compiled function takes it from Lambda: what the Lambda library does counts. The peak's growth is
+// over what small events take.
 func BenchmarkProcess(b *testing.B) {
-	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
+	path, environment := bootstraps(b), environment(b)
+	small := gatewayEvent(b, dataEvent(700, first), false)
 	for _, size := range sizes() {
 		for _, user := range []position{first, last} {
-			event := gatewayEvent(b, dataEvent(size.size, user), false)
-			for _, name := range []string{"plain", "webhook", "floor"} {
-				b.Run("size="+size.name+"/user="+string(user)+"/by="+by(name), func(b *testing.B) {
-					f := start(b, api, path(name), environment)
-					defer f.kill()
-					f.invoke(gatewayEvent(b, dataEvent(700, first), false), 20)
-					before := f.peak()
-					f.invoke(event, 3)
-					n, used := max(10, min(500, 32<<20/len(event))), f.processorTime()
-					for b.Loop() {
-						f.invoke(event, n)
+			for _, body := range []string{"text", "base64"} {
+				b.Run("size="+size.name+"/user="+string(user)+"/body="+body, func(b *testing.B) {
+					event := gatewayEvent(b, dataEvent(size.size, user), body == "base64")
+					n := max(2, min(100, 8<<20/len(event)))
+					var programs []program
+					for _, name := range []string{"plain", "webhook", "floor"} {
+						f := start(b, newRuntimeAPI(b), path(name), environment)
+						f.invoke(small, 20)
+						before := f.peak()
+						programs = append(programs, program{by(name), func() figures {
+							used := f.processorTime()
+							f.invoke(event, n)
+							used = f.processorTime() - used
+							return figures{"cpu-ns/event": float64(used.Nanoseconds()) / float64(n), "peak-growth-B": float64(f.peak() - before)}
+						}})
 					}
-					b.ReportMetric(float64((f.processorTime()-used).Nanoseconds())/float64(b.N*n), "cpu-ns/event")
-					b.ReportMetric(float64(f.peak()-before), "peak-growth-B")
-					b.ReportMetric(0, "ns/op")
+					inTurn(b, 10, programs...)
 				})
 			}
 		}
@@ -265,24 +269,19 @@ func by(name string) string {
 // the ledger's; hello has made the same clients; hello-fetch has also read one secret.
 func BenchmarkInit(b *testing.B) {
 	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
-	for _, name := range []string{"hello", "hello-fetch", "webhook", "sweep"} {
-		b.Run("by="+by(name), func(b *testing.B) {
-			path, environment := path(strings.TrimSuffix(name, "-fetch")), environment
-			if name == "hello-fetch" {
-				environment = append(environment[:len(environment):len(environment)], "FETCH=true")
-			}
-			var took, used time.Duration
-			for b.Loop() {
-				f := start(b, api, path, environment)
-				took += f.init
-				used += f.processorTime()
-				f.kill()
-			}
-			b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "ns/init")
-			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/init")
-			b.ReportMetric(0, "ns/op")
-		})
+	var programs []program
+	for _, name := range []string{"hello", "hello-fetch", "webhook", "sweep", "revoke"} {
+		path, environment := path(strings.TrimSuffix(name, "-fetch")), environment
+		if name == "hello-fetch" {
+			environment = append(environment[:len(environment):len(environment)], "FETCH=true")
+		}
+		programs = append(programs, program{by(name), func() figures {
+			f := start(b, api, path, environment)
+			defer f.kill()
+			return figures{"ns/init": float64(f.init.Nanoseconds()), "cpu-ns/init": float64(f.processorTime().Nanoseconds())}
+		}})
 	}
+	inTurn(b, 40, programs...)
 }
 
 // BenchmarkSize is the size of each function, as a file and as the zip that is deployed.
