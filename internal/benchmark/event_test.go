@@ -35,7 +35,7 @@ func BenchmarkEvent(b *testing.B) {
 	logs := []struct {
 		name string
 		*slog.Logger
-	}{{"line", telemetry.NewLogger(io.Discard)}, {"none", slog.New(slog.DiscardHandler)}}
+	}{{"line", telemetry.NewLogger(io.Discard, "handover")}, {"none", slog.New(slog.DiscardHandler)}}
 	for _, size := range sizes() {
 		for _, user := range []position{first, last} {
 			for _, body := range []string{"text", "base64"} {
