@@ -63,12 +63,3 @@ func openSNS(ctx context.Context, endpoint string) (*announce.SNS, error) {
 	}
 	return announce.NewSNS(client, aws.ToString(created.TopicArn), settings.DefaultSource), nil
 }
-
-// OpenTables opens the ledger of a deployed stack, with the credentials of the environment.
-func OpenTables(ctx context.Context, accounts, connections string) (*ledger.DynamoDB, error) {
-	config, err := awsconfig.Load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ledger.NewDynamoDB(dynamodb.NewFromConfig(config), accounts, connections), nil
-}

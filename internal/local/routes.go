@@ -22,6 +22,9 @@ func (p *program) routes() http.Handler {
 	mux.HandleFunc("GET /api/announcements", p.listed(func(*http.Request) (any, error) { return p.topic.List() }))
 	mux.HandleFunc("GET /api/accounts", p.listed(p.accounts))
 	mux.HandleFunc("GET /api/connections", p.listed(p.connections))
+	mux.HandleFunc("GET /api/rows/accounts", p.rowsOfAccounts())
+	mux.HandleFunc("GET /api/rows/connections", p.rowsOfConnections())
+	mux.HandleFunc("POST /api/sweep", p.callSweep)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /certificate.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")

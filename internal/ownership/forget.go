@@ -15,6 +15,11 @@ type Person struct {
 	UserID      string
 }
 
+// Has reports whether the row of a connection is one of the person's.
+func (p Person) Has(c Connection) bool {
+	return c.UserID == p.UserID || p.ReferenceID != "" && (slices.Contains(c.Tenures, p.ReferenceID) || slices.Contains(c.Suspects, p.ReferenceID))
+}
+
 // Forgotten counts what [Forget] has erased or, in a dry run, would erase.
 type Forgotten struct {
 	Connections int // rows of connections
@@ -42,7 +47,7 @@ func (k *Keeper) Forget(ctx context.Context, ledger Eraser, p Person, dryRun boo
 	// earlier call has erased the rows, so a connection's row is erased last of all.
 	var theirs []Connection
 	if err := everyConnection(ctx, ledger, func(c Connection) error {
-		if c.UserID == p.UserID || p.ReferenceID != "" && (slices.Contains(c.Tenures, p.ReferenceID) || slices.Contains(c.Suspects, p.ReferenceID)) {
+		if p.Has(c) {
 			theirs = append(theirs, c)
 		}
 		return nil

@@ -113,7 +113,9 @@ func TestImportsPointInward(t *testing.T) {
 		"internal/cmd/":     {},
 		"functions/":        {},
 		"internal/webhook":  {"internal/stack", "internal/local"},
-		"internal/sweep":    {"internal/stack", "internal/local"},
+		"internal/sweep":    {"internal/stack", "internal/local", "internal/deployed", "internal/cmd/"},
+		"internal/deployed": {"internal/cmd/", "internal/doctor"},
+		"internal/doctor":   {"internal/cmd/"},
 		"internal/settings": {"functions/", "internal/stack", "internal/local", "internal/webhook", "internal/cmd/"},
 	}
 	is := func(pkg, pattern string) bool {
@@ -146,10 +148,24 @@ func TestWhoImportsTheSDK(t *testing.T) {
 		}
 	}
 	slices.Sort(got)
-	want := []string{"internal/announce", "internal/ledger", "internal/local", "internal/settings", "internal/stack", "internal/subscribers/go"}
+	want := []string{"internal/announce", "internal/cmd/handover", "internal/deployed", "internal/doctor", "internal/ledger", "internal/local", "internal/settings", "internal/stack", "internal/subscribers/go"}
 	for _, pkg := range got {
 		if !slices.Contains(want, pkg) {
 			t.Errorf("%s imports the SDK; so far only %v do", pkg, want)
+		}
+	}
+}
+
+// What only the operator's tool needs of AWS is in no function.
+func TestFunctionsSpeakToFewServices(t *testing.T) {
+	all := imports(t)
+	for _, function := range []string{"functions/webhook", "functions/sweep", "functions/revoke"} {
+		for imported, way := range closure(all, function) {
+			service, ok := strings.CutPrefix(imported, "github.com/aws/aws-sdk-go-v2/service/")
+			service, _, _ = strings.Cut(service, "/")
+			if ok && !slices.Contains([]string{"dynamodb", "secretsmanager", "sns"}, service) {
+				t.Errorf("%s: %s", imported, way)
+			}
 		}
 	}
 }

@@ -2,77 +2,103 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"path/filepath"
 	"time"
 
-	"github.com/handover-dev/handover/internal/local"
 	"github.com/handover-dev/handover/internal/local/embedded"
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/sweep"
 )
 
-// forget erases everything that a ledger holds about one person.
-func (t tool) forget(ctx context.Context, args []string) (err error) {
-	stdout := t.stdout
-	var (
-		person                person
-		data, accounts, conns string
-	)
-	f := flag.NewFlagSet("handover forget", flag.ContinueOnError)
-	f.SetOutput(stdout)
-	f.StringVar(&person.ReferenceID, "reference-id", "", "forget your user with this `reference_id`")
-	f.StringVar(&person.UserID, "user-id", "", "forget the connection with this `user_id` of Terra's")
-	f.BoolVar(&person.dryRun, "dry-run", false, "count, and erase nothing")
-	f.StringVar(&data, "data", ".handover", "`folder` of the local program, which must not run meanwhile")
-	f.StringVar(&accounts, "accounts-table", "", "`name` of the table of accounts, to forget in a deployed stack")
-	f.StringVar(&conns, "connections-table", "", "`name` of the table of connections, to forget in a deployed stack")
-	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return err
-	} else if err != nil {
-		return fmt.Errorf("%w: %w", err, errUsage)
-	}
-	switch {
-	case (person.ReferenceID == "") == (person.UserID == ""):
-		return fmt.Errorf("give one of -reference-id and -user-id: %w", errUsage)
-	case (accounts == "") != (conns == ""):
-		return fmt.Errorf("give both -accounts-table and -connections-table, or neither: %w", errUsage)
-	case accounts != "":
-		tables, err := local.OpenTables(ctx, accounts, conns)
-		if err != nil {
-			return err
-		}
-		return person.forgetIn(ctx, tables, stdout)
-	}
-	file, err := embedded.Open(filepath.Join(data, "ledger.db"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return person.forgetIn(ctx, file, stdout)
+const forgetHelp = `
+  $ handover forget -reference-id alice
+  Would erase 2 connections, 1 entry in accounts, 1 trace in rows of others.
+  Nothing has been erased: do it with -yes. handover show tells what it is.
+  $ handover forget -reference-id alice -yes
+  Erased 2 connections, 1 entry in accounts, 1 trace in rows of others.
+  A connection that is still alive at Terra comes back with its next event: end it there first.
+
+  Beside these rows:
+    Backups of the tables (point-in-time recovery): until 35 days after a row is erased.
+  …
+  $ handover forget -user-id 40f7b0e1-89e2-43ac-a5b8-1e29c8d47cad -stack handover-production -yes
+
+It erases everything held about one of your users, or about one connection: a data subject's request. The accounts stay, so a change among those who are left is still noticed.
+`
+
+// forgotten is what was erased or would be.
+type forgotten struct {
+	Erased      bool      `json:"erased"` // false: it was only counted
+	Connections int       `json:"connections"`
+	Entries     int       `json:"entries"`
+	Traces      int       `json:"traces"`
+	Elsewhere   []remains `json:"elsewhere"`
 }
 
-type person struct {
-	ownership.Person
-	dryRun bool
-}
-
-func (p person) forgetIn(ctx context.Context, store ownership.Eraser, stdout io.Writer) error {
-	keeper := ownership.Keeper{Ledger: store, Now: time.Now}
-	done, err := keeper.Forget(ctx, store, p.Person, p.dryRun)
-	verb := "Erased"
-	if p.dryRun {
-		verb = "Would erase"
+func (t tool) forget(ctx context.Context, args []string) error {
+	var person ownership.Person
+	f := t.flags("forget", forgetHelp)
+	f.BoolVar(&f.asJSON, "json", false, "as JSON")
+	where := f.where(t)
+	f.person(&person)
+	yes := f.Bool("yes", false, "erase; without it, only count")
+	data := f.String("data", "", "`folder` of a local program that does not run, to be worked on directly")
+	if _, err := f.parse(args); err != nil {
+		return err
 	}
-	fmt.Fprintf(stdout, "%s %d connections, %d entries in accounts, and %d traces in rows of others.\n", verb, done.Connections, done.Claims, done.Traces)
+	if err := onePerson("forget", person); err != nil {
+		return err
+	}
+	done, err := forget(ctx, where, *data, person, !*yes)
 	if err != nil {
-		return fmt.Errorf("it is not finished, call it again: %w", err)
+		return fmt.Errorf("%w\nIt may not be finished: call it again until it finds nothing", err)
 	}
-	if !p.dryRun {
-		fmt.Fprint(stdout, "A connection that is still alive at Terra comes back with its next event: end it there first.\n"+
-			"Backups (point-in-time recovery) hold what was erased for 35 days more. Announcements that were sent are your backend's.\n")
+	result := forgotten{*yes, done.Connections, done.Claims, done.Traces, elsewhere(where.isStack())}
+	if f.asJSON {
+		return t.json(result)
 	}
+	verb := "Would erase"
+	if *yes {
+		verb = "Erased"
+	}
+	fmt.Fprintf(t.stdout, "%s %s, %s, %s.\n", verb, count(done.Connections, "connection"), counts(done.Claims, "entry in accounts", "entries in accounts"),
+		counts(done.Traces, "trace in rows of others", "traces in rows of others"))
+	if !*yes {
+		fmt.Fprintln(t.stdout, "Nothing has been erased: do it with -yes. handover show tells what it is.")
+		return nil
+	}
+	fmt.Fprintln(t.stdout, "A connection that is still alive at Terra comes back with its next event: end it there first.")
+	t.tellElsewhere(result.Elsewhere)
 	return nil
+}
+
+// forget works on the tables of a stack and on the file of a stopped program directly, and asks a running program to do it.
+func forget(ctx context.Context, where *where, data string, person ownership.Person, dryRun bool) (done ownership.Forgotten, err error) {
+	switch {
+	case where.isStack():
+		stack, err := where.openStack(ctx)
+		if err != nil {
+			return done, err
+		}
+		keeper := ownership.Keeper{Ledger: stack.Ledger, Now: time.Now}
+		return keeper.Forget(ctx, stack.Ledger, person, dryRun)
+	case data != "":
+		file, err := embedded.Open(filepath.Join(data, "ledger.db"))
+		if err != nil {
+			return done, err
+		}
+		defer file.Close()
+		keeper := ownership.Keeper{Ledger: file, Now: time.Now}
+		return keeper.Forget(ctx, file, person, dryRun)
+	}
+	p, err := where.open(ctx)
+	if err != nil {
+		return done, err
+	}
+	out, err := p.Sweep(ctx, sweep.Input{Forget: &sweep.Forget{ReferenceID: person.ReferenceID, UserID: person.UserID, DryRun: dryRun}})
+	if out.Forgotten != nil {
+		done = *out.Forgotten
+	}
+	return done, err
 }

@@ -39,9 +39,15 @@ func commands() []command {
 		{"serve", "run Handover on this machine: no account and no Docker needed", tool.serve},
 		{"send", "send a signed webhook of any kind to any URL", tool.send},
 		{"verify", "is this body signed by this secret? If not, which rule fails", tool.verify},
+		{"explain", "why an account is whose it is: each claim, each decision and why", tool.explain},
+		{"owner", "who owns an account", tool.owner},
+		{"transfers", "the changes of owner that were announced", tool.transfers},
+		{"connections", "the connections that are known", tool.connections},
+		{"unsettled", "the connections that are not settled yet, and why", tool.unsettled},
+		{"show", "everything held about one of your users, or about one connection", tool.show},
+		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
 		{"events", "write a signed API Gateway event of every type, for sam local invoke", tool.events},
 		{"version", "which Handover this is", tool.version},
-		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
 	}
 }
 
