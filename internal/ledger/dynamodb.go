@@ -25,7 +25,7 @@ import (
 // DynamoDB implements [ownership.Ledger], [ownership.Queue] and [ownership.Register], and the listings of an operator's tool. It is safe for
 // concurrent use.
 //
-// Rows come back in one form, whatever was put in: times in UTC, NextAttempt to the millisecond and zero without a work mark, ExpiresAt to the second,
+// Rows come back in one form, whatever was put in: times in UTC, NextAttempt and Since to the millisecond and zero without a work mark, ExpiresAt to the second,
 // Said sorted.
 type DynamoDB struct {
 	// Now is the clock that rows expire by; [NewDynamoDB] sets it to [time.Now]. DynamoDB deletes an expired row some days late.
@@ -64,26 +64,31 @@ const (
 	// All facts are replaced. Said is not among them: what has been announced meanwhile stays.
 	setFacts = "SET provider = :provider, tenures = :tenures, suspects = :suspects, connected_at = :connected_at, certainty = :certainty, " +
 		"accounts = :accounts, replaces = :replaces, replaced_by = :replaced_by, closed_at = :closed_at, version = :version"
-	// The attribute todo puts the row into the index. One of these two is set or removed, and the time of its end likewise.
+	// The attribute todo puts the row into the index. It is set or removed, and so are since when there is something to do, and the time of the row's end.
 	setToDo    = ", todo = :todo, next_attempt = :next_attempt"
+	setSince   = ", since = :since"
 	setExpires = ", expires_at = :expires_at"
 	// New facts are a new reason to settle, so what was put off before counts no more.
 	removeDelay   = " REMOVE attempts, waiting"
 	removeToDo    = ", todo, next_attempt"
+	removeSince   = ", since"
 	removeExpires = ", expires_at"
 
 	// Finish: no fact has come that the settling has not seen.
 	sameVersion = "version = :version"
-	finish      = "REMOVE todo, next_attempt, attempts, waiting"
+	finish      = "REMOVE todo, next_attempt, since, attempts, waiting"
 
 	// Postpone: and nobody else has settled the row meanwhile, for this would bring it back into the index.
 	sameVersionToDo = "version = :version AND attribute_exists(todo)"
-	postpone        = "SET next_attempt = :next_attempt, attempts = :attempts, waiting = :waiting"
+	postpone        = "SET todo = :todo, next_attempt = :next_attempt, attempts = :attempts, waiting = :waiting"
+	postponeUnnamed = postpone + " REMOVE since"
 
 	// Said is a DynamoDB set, because ADD to a set needs no knowledge of what is in it. There is no empty set, so it is added only if something is said.
 	andSay = " ADD said :said"
 	// ToDo: the rows of one shard of the index that are due.
 	dueInShard = "todo = :shard AND next_attempt <= :due"
+	// Backlog: all rows of one shard.
+	inShard = "todo = :shard"
 )
 
 // The expressions on an account's row. User ids and mark names come from outside: they get into a call only as the meaning of a
@@ -118,8 +123,10 @@ const (
 	// rows with a work mark have it.
 	index = "todo"
 	// shards is the number of partitions of the index, so that a wave of new work does not meet the limit of one partition, which would
-	// throttle the table itself.
-	shards = 8
+	// throttle the table itself. One more holds the rows that wait for nothing but the name of an account: there may be many of them, for long, and
+	// the backlog is counted without them.
+	shards  = 8
+	unnamed = "unnamed"
 	// keyItem is the item of the accounts table that holds the account key's fingerprint, and noteItem begins the keys of those that hold a note. No
 	// account is called so: all have a "/" and end in a hash. They are not in the other table, whose keys come from outside.
 	keyItem  = "#key"
@@ -159,6 +166,11 @@ func (d *DynamoDB) Update(ctx context.Context, c ownership.Connection) (ownershi
 	} else {
 		removes += removeToDo
 	}
+	if _, since := values[":since"]; since {
+		sets += setSince
+	} else {
+		removes += removeSince
+	}
 	if _, expires := values[":expires_at"]; expires {
 		sets += setExpires
 	} else {
@@ -181,13 +193,17 @@ func (d *DynamoDB) Finish(ctx context.Context, c ownership.Connection, said []st
 func (d *DynamoDB) Postpone(ctx context.Context, c ownership.Connection, said []string) (ownership.Connection, bool, error) {
 	values := item{
 		":version":      number(c.Version),
+		":todo":         text(shard(c)),
 		":next_attempt": milliseconds(c.NextAttempt),
 		":attempts":     number(int64(c.Attempts)),
 		":waiting":      text(c.Waiting),
 	}
-	expression := postpone
+	expression := postponeUnnamed
+	if !c.Since.IsZero() {
+		expression, values[":since"] = postpone+setSince, milliseconds(c.Since)
+	}
 	if len(said) > 0 {
-		expression, values[":said"] = postpone+andSay, set(said)
+		expression, values[":said"] = expression+andSay, set(said)
 	}
 	return d.write(ctx, "postponing", c.UserID, expression, sameVersionToDo, values)
 }
@@ -320,27 +336,20 @@ func markNames(marks []string) map[string]string {
 
 // ToDo implements [ownership.Queue]. It asks all shards of the index at once, each for as many rows as are wanted in all.
 func (d *DynamoDB) ToDo(ctx context.Context, due time.Time, limit int) ([]string, error) {
-	var wait sync.WaitGroup
-	var found [shards][]item
-	var errs [shards]error
-	for i := range shards {
-		wait.Go(func() {
-			page, err := d.client.Query(ctx, &dynamodb.QueryInput{
-				TableName:                 &d.connections,
-				IndexName:                 aws.String(index),
-				KeyConditionExpression:    aws.String(dueInShard),
-				ExpressionAttributeValues: item{":shard": text(strconv.Itoa(i)), ":due": milliseconds(due)},
-				Limit:                     aws.Int32(int32(limit)),
-			})
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			found[i] = page.Items
+	found, err := inEach(shards+1, func(shard string) ([]item, error) {
+		page, err := d.client.Query(ctx, &dynamodb.QueryInput{
+			TableName:                 &d.connections,
+			IndexName:                 aws.String(index),
+			KeyConditionExpression:    aws.String(dueInShard),
+			ExpressionAttributeValues: item{":shard": text(shard), ":due": milliseconds(due)},
+			Limit:                     aws.Int32(int32(limit)),
 		})
-	}
-	wait.Wait()
-	if err := errors.Join(errs[:]...); err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return page.Items, nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("listing what is to do: querying: %w", err)
 	}
 
@@ -349,7 +358,7 @@ func (d *DynamoDB) ToDo(ctx context.Context, due time.Time, limit int) ([]string
 		next   int64
 	}
 	var entries []entry
-	for _, key := range slices.Concat(found[:]...) {
+	for _, key := range slices.Concat(found...) {
 		r := reader{item: key}
 		entries = append(entries, entry{r.text("user_id"), r.number("next_attempt")})
 		if r.err != nil {
@@ -364,11 +373,64 @@ func (d *DynamoDB) ToDo(ctx context.Context, due time.Time, limit int) ([]string
 	return userIDs, nil
 }
 
-// shard is the partition of the index that a connection belongs to while it has a work mark. It never changes: a row that moved would be
-// listed twice.
-func shard(userID string) string {
+// Backlog implements [ownership.Queue]. It reads all of the index but what waits for the name of an account: in quiet times next to nothing.
+func (d *DynamoDB) Backlog(ctx context.Context) (rows int, since time.Time, err error) {
+	found, err := inEach(shards, func(shard string) (items []item, err error) {
+		pages := dynamodb.NewQueryPaginator(d.client, &dynamodb.QueryInput{
+			TableName:                 &d.connections,
+			IndexName:                 aws.String(index),
+			KeyConditionExpression:    aws.String(inShard),
+			ExpressionAttributeValues: item{":shard": text(shard)},
+			ProjectionExpression:      aws.String("since"),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, page.Items...)
+		}
+		return items, nil
+	})
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("counting what is to do: querying: %w", err)
+	}
+	for _, row := range slices.Concat(found...) {
+		r := reader{item: row}
+		if began := time.UnixMilli(r.number("since")).UTC(); rows == 0 || began.Before(since) {
+			since = began
+		}
+		if rows++; r.err != nil {
+			return 0, time.Time{}, fmt.Errorf("counting what is to do: %w", r.err)
+		}
+	}
+	return rows, since, nil
+}
+
+// inEach queries the first n shards of the index at the same time.
+func inEach(n int, query func(shard string) ([]item, error)) ([][]item, error) {
+	var wait sync.WaitGroup
+	found, errs := make([][]item, n), make([]error, n)
+	for i := range n {
+		wait.Go(func() {
+			name := unnamed // the last one
+			if i < shards {
+				name = strconv.Itoa(i)
+			}
+			found[i], errs[i] = query(name)
+		})
+	}
+	wait.Wait()
+	return found, errors.Join(errs...)
+}
+
+// shard is the partition of the index that a connection belongs to while it has a work mark.
+func shard(c ownership.Connection) string {
+	if c.Since.IsZero() {
+		return unnamed
+	}
 	h := fnv.New32a()
-	h.Write([]byte(userID))
+	h.Write([]byte(c.UserID))
 	return strconv.Itoa(int(h.Sum32() % shards))
 }
 

@@ -48,8 +48,11 @@ func facts(c ownership.Connection) item {
 		"version":      number(c.Version),
 	}
 	if c.ToDo {
-		row["todo"] = text(shard(c.UserID))
+		row["todo"] = text(shard(c))
 		row["next_attempt"] = milliseconds(c.NextAttempt)
+		if !c.Since.IsZero() {
+			row["since"] = milliseconds(c.Since)
+		}
 	}
 	if expires := expiry(c); !expires.IsZero() {
 		row["expires_at"] = number(expires.Unix())
@@ -83,6 +86,9 @@ func connection(userID string, row item) (ownership.Connection, error) {
 	}
 	if r.text("todo") != "" {
 		c.ToDo, c.NextAttempt = true, time.UnixMilli(r.number("next_attempt")).UTC()
+		if _, ok := row["since"]; ok {
+			c.Since = time.UnixMilli(r.number("since")).UTC()
+		}
 	}
 	if _, ok := row["expires_at"]; ok {
 		c.ExpiresAt = time.Unix(r.number("expires_at"), 0).UTC()

@@ -33,7 +33,7 @@ func CreateTables(ctx context.Context, client *dynamodb.Client, accounts, connec
 			GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
 				IndexName:  aws.String(index),
 				KeySchema:  []types.KeySchemaElement{key("todo", types.KeyTypeHash), key("next_attempt", types.KeyTypeRange)},
-				Projection: &types.Projection{ProjectionType: types.ProjectionTypeKeysOnly},
+				Projection: &types.Projection{ProjectionType: types.ProjectionTypeInclude, NonKeyAttributes: []string{"since"}},
 			}},
 		}),
 	)

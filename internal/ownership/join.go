@@ -110,6 +110,9 @@ func (k *Keeper) changed(r, n Connection) Connection {
 	if r.ToDo && r.NextAttempt.Before(next) {
 		next = r.NextAttempt
 	}
+	if n.Since.IsZero() {
+		n.Since = k.Now()
+	}
 	n.ToDo, n.NextAttempt, n.Attempts, n.Waiting = true, next, 0, ""
 	if n.Closed() && k.Retention > 0 {
 		n.ExpiresAt = n.ClosedAt.Add(k.Retention)

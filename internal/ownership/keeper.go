@@ -372,8 +372,11 @@ const postponeTime = 250 * time.Millisecond
 func (k *Keeper) postpone(ctx context.Context, r Connection, said []string, w wait, done *Result) error {
 	done.Waiting = w.reason
 	limit := k.Backoff.Max
-	if w.unnamed {
-		limit = k.Backoff.Unnamed
+	switch {
+	case w.unnamed:
+		limit, r.Since = k.Backoff.Unnamed, time.Time{}
+	case r.Since.IsZero():
+		r.Since = k.Now()
 	}
 	r.NextAttempt = k.Now().Add(max(k.Backoff.delay(r.Attempts, limit), w.least))
 	r.Attempts++

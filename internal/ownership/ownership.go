@@ -60,6 +60,7 @@ type Connection struct {
 
 	ToDo        bool      // the work mark: something about this row is not settled
 	NextAttempt time.Time // when the sweep looks at it next; meaningful while ToDo
+	Since       time.Time // since when it has been to do; zero while nothing is, or nothing but Terra's naming of an account, which nobody can hasten
 	Attempts    int       // how often settling has been put off
 	Waiting     string    // why it was put off, in words without personal data; "" if it was not
 }

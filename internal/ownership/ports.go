@@ -14,15 +14,15 @@ type Ledger interface {
 	// that row and false.
 	Insert(ctx context.Context, c Connection) (Connection, bool, error)
 
-	// Update replaces the facts, Version, ExpiresAt, ToDo and NextAttempt of c's row if the stored version is c.Version-1, and sets Attempts to 0 and
+	// Update replaces the facts, Version, ExpiresAt, ToDo, NextAttempt and Since of c's row if the stored version is c.Version-1, and sets Attempts to 0 and
 	// Waiting to "". Said is left as stored. It returns the row as it then stands, and whether it was written. A row that has vanished is
 	// (Connection{UserID: …}, false, nil): no row, nothing to do.
 	Update(ctx context.Context, c Connection) (Connection, bool, error)
 
-	// Finish clears the work mark of c's row and adds said to its Said, if the stored version is c.Version. Returns are Update's.
+	// Finish clears the work mark of c's row, with all that belongs to it, and adds said to its Said, if the stored version is c.Version. Returns are Update's.
 	Finish(ctx context.Context, c Connection, said []string) (Connection, bool, error)
 
-	// Postpone stores c's NextAttempt, Attempts and Waiting and adds said to its Said, if the stored version is c.Version and the row is
+	// Postpone stores c's NextAttempt, Since, Attempts and Waiting and adds said to its Said, if the stored version is c.Version and the row is
 	// still to do. Returns are Update's.
 	Postpone(ctx context.Context, c Connection, said []string) (Connection, bool, error)
 
@@ -46,6 +46,9 @@ type Queue interface {
 	// ToDo returns the user_ids of at most limit rows with a work mark whose NextAttempt is not after due, oldest first. It may lag
 	// behind the rows and may name a row that is settled by now: read the row.
 	ToDo(ctx context.Context, due time.Time, limit int) ([]string, error)
+
+	// Backlog returns the number of rows with a work mark and a Since, due or not, and the earliest Since, zero if there is none. It may lag behind the rows.
+	Backlog(ctx context.Context) (rows int, since time.Time, err error)
 }
 
 // Register is what a walk over all rows, a person's request and a subscriber need of the ledger.

@@ -429,6 +429,7 @@ func (f *failing) Update(ctx context.Context, c ownership.Connection) (ownership
 type stale []string
 
 func (s stale) ToDo(context.Context, time.Time, int) ([]string, error) { return s, nil }
+func (s stale) Backlog(context.Context) (int, time.Time, error)        { return 0, time.Time{}, nil }
 
 // Two sweeps at once, and webhooks between: everything is settled once it is over, and each transfer announced.
 func TestTwoAtOnce(t *testing.T) {

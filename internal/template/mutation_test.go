@@ -18,7 +18,7 @@ var mutations = []struct {
 	{"tables", "a table gets another key", "AttributeName: account,", "AttributeName: id,", "AccountsTable"},
 	{"tables", "no point-in-time recovery", "PointInTimeRecoveryEnabled: true", "PointInTimeRecoveryEnabled: false", "ConnectionsTable"},
 	{"tables", "no deletion protection", "DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "AccountsTable"},
-	{"tables", "the index copies whole rows", "KEYS_ONLY", "ALL", "ConnectionsTable"},
+	{"tables", "the index copies whole rows", "INCLUDE, NonKeyAttributes: [since]", "ALL", "ConnectionsTable"},
 	{"secrets", "a known signing secret", `{"signing_secrets":[]}`, `{"signing_secrets":["change-me"]}`, "TerraSecret"},
 	{"secrets", "a shorter account key", "PasswordLength: 64", "PasswordLength: 32", "AccountKeySecret"},
 	{"secrets", "letters that are no digits", "ghijkl", "hijkl", "AccountKeySecret"},

@@ -106,7 +106,7 @@ func tables(s template) (f faults) {
 	f.want(s.at("Resources/ConnectionsTable/Properties"), "KeySchema", `[{"AttributeName":"user_id","KeyType":"HASH"}]`)
 	f.want(s.at("Resources/ConnectionsTable/Properties"), "AttributeDefinitions", `[{"AttributeName":"user_id","AttributeType":"S"},
 		{"AttributeName":"todo","AttributeType":"S"},{"AttributeName":"next_attempt","AttributeType":"N"}]`)
-	f.want(s.at("Resources/ConnectionsTable/Properties"), "GlobalSecondaryIndexes", `[{"IndexName":"todo","Projection":{"ProjectionType":"KEYS_ONLY"},
+	f.want(s.at("Resources/ConnectionsTable/Properties"), "GlobalSecondaryIndexes", `[{"IndexName":"todo","Projection":{"ProjectionType":"INCLUDE","NonKeyAttributes":["since"]},
 		"KeySchema":[{"AttributeName":"todo","KeyType":"HASH"},{"AttributeName":"next_attempt","KeyType":"RANGE"}]}]`)
 	for _, table := range s.resources("AWS::DynamoDB::Table") {
 		f.want(table.properties, "BillingMode", `"PAY_PER_REQUEST"`)

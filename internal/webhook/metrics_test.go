@@ -49,7 +49,7 @@ func TestMetrics(t *testing.T) {
 			want: "Accepted Count 1, Revocations Count 1",
 		},
 		"a connection without a reference_id": {profiles: watch, body: auth(user("u2", "", "05:00:00")), want: "Accepted Count 1, WithoutReference Count 1"},
-		"a crowded account": {given: crowd(), body: athlete(user("u2", "anna", "05:00:00"), "watch"), want: "Accepted Count 1, Crowded Count 1"},
+		"a crowded account":                   {given: crowd(), body: athlete(user("u2", "anna", "05:00:00"), "watch"), want: "Accepted Count 1, Crowded Count 1"},
 		"Terra's API fails": {
 			prepare: func(b *bench) { b.terra.err = errors.New("HTTP status 503") }, body: auth(user("u2", "ben", "05:00:00")), want: "Accepted Count 1, TerraFailures Count 1",
 		},

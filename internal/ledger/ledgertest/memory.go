@@ -119,7 +119,7 @@ func (m *Memory) Finish(ctx context.Context, c ownership.Connection, said []stri
 		if !found || row.Version != c.Version {
 			return false
 		}
-		row.ToDo, row.Attempts, row.Waiting = false, 0, ""
+		row.ToDo, row.Since, row.Attempts, row.Waiting = false, time.Time{}, 0, ""
 		row.Said = append(row.Said, said...)
 		return true
 	})
@@ -131,7 +131,7 @@ func (m *Memory) Postpone(ctx context.Context, c ownership.Connection, said []st
 		if !found || row.Version != c.Version || !row.ToDo {
 			return false
 		}
-		row.NextAttempt, row.Attempts, row.Waiting = c.NextAttempt, c.Attempts, c.Waiting
+		row.NextAttempt, row.Since, row.Attempts, row.Waiting = c.NextAttempt, c.Since, c.Attempts, c.Waiting
 		row.Said = append(row.Said, said...)
 		return true
 	})
@@ -229,6 +229,21 @@ func (m *Memory) ToDo(ctx context.Context, due time.Time, limit int) ([]string, 
 		return nil, err
 	}
 	return userIDs, nil
+}
+
+// Backlog implements [ownership.Queue].
+func (m *Memory) Backlog(ctx context.Context) (rows int, since time.Time, err error) {
+	err = m.do(ctx, "Backlog", func() {
+		for _, row := range m.connections {
+			if row.Since.IsZero() {
+				continue
+			}
+			if rows++; rows == 1 || row.Since.Before(since) {
+				since = row.Since
+			}
+		}
+	})
+	return rows, since, err
 }
 
 // Account implements [ownership.Register].
@@ -373,8 +388,8 @@ func (m *Memory) CheckKey(ctx context.Context, fingerprint string) error {
 	return err
 }
 
-// copyConnection is a copy that shares nothing with c, in the form in which a ledger hands rows back: times in UTC, no time of a next
-// attempt without a work mark, Said sorted and without repeats.
+// copyConnection is a copy that shares nothing with c, in the form in which a ledger hands rows back: times in UTC, those of the work mark
+// to the millisecond and none without it, Said sorted and without repeats.
 func copyConnection(c ownership.Connection) ownership.Connection {
 	c.Tenures, c.Suspects = copyList(c.Tenures), copyList(c.Suspects)
 	c.Accounts, c.Replaces, c.ReplacedBy = copyList(c.Accounts), copyList(c.Replaces), copyList(c.ReplacedBy)
@@ -384,9 +399,9 @@ func copyConnection(c ownership.Connection) ownership.Connection {
 	slices.Sort(c.Said)
 	c.Said = slices.Compact(c.Said)
 	if c.ToDo {
-		c.NextAttempt = c.NextAttempt.UTC().Truncate(time.Millisecond)
+		c.NextAttempt, c.Since = c.NextAttempt.UTC().Truncate(time.Millisecond), c.Since.UTC().Truncate(time.Millisecond)
 	} else {
-		c.NextAttempt = time.Time{}
+		c.NextAttempt, c.Since = time.Time{}, time.Time{}
 	}
 	return c
 }

@@ -38,7 +38,7 @@ func stamp(t *testing.T, l Ledger) {
 	c := full("user")
 	mustInsert(t, l, c)
 	settled := full("settled")
-	settled.ToDo, settled.NextAttempt = false, time.Time{}
+	settled.ToDo, settled.NextAttempt, settled.Since = false, time.Time{}, time.Time{}
 	mustInsert(t, l, settled)
 	for _, walk := range []int64{1, 1_700_000_000_000_000_000, 13} { // no order is asked for
 		for _, row := range []*ownership.Connection{&c, &settled} {
@@ -58,7 +58,7 @@ func stamp(t *testing.T, l Ledger) {
 	stored, applied, err = l.Postpone(t.Context(), before, nil)
 	wantWrite(t, "Postpone", stored, applied, err, before, true)
 	stored, applied, err = l.Finish(t.Context(), before, nil)
-	before.ToDo, before.NextAttempt = false, time.Time{}
+	before.ToDo, before.NextAttempt, before.Since = false, time.Time{}, time.Time{}
 	wantWrite(t, "Finish", stored, applied, err, before, true)
 }
 
@@ -552,7 +552,7 @@ func updateExpiry(t *testing.T, l Ledger, now *clock) {
 				mustInsert(t, l, c)
 				c.Version, c.ExpiresAt, c.ToDo = 2, to, toDo
 				if !toDo {
-					c.NextAttempt = time.Time{}
+					c.NextAttempt, c.Since = time.Time{}, time.Time{}
 				}
 				stored, applied, err := l.Update(t.Context(), c)
 				wantWrite(t, "Update", stored, applied, err, c, true)

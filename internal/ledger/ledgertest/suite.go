@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Ledger) {
 		"many tenures":                                      manyTenures,
 		"times keep their microseconds":                     times,
 		"to do lists what is due, oldest first":             toDo,
+		"the backlog is counted":                            backlog,
 		"all rows are listed":                               listings,
 		"the account key is checked":                        checkKey,
 		"of many account keys one is remembered":            checkKeyConcurrently,
@@ -98,6 +99,7 @@ func full(userID string) ownership.Connection {
 		ExpiresAt:   time.Date(2124, 10, 7, 3, 45, 0, 0, time.UTC),
 		ToDo:        true,
 		NextAttempt: someTime().Truncate(time.Millisecond),
+		Since:       someTime().Add(-time.Hour).Truncate(time.Millisecond),
 		Attempts:    3,
 		Waiting:     "terra limits the rate of calls",
 	}
@@ -173,7 +175,7 @@ func update(t *testing.T, l Ledger) {
 	}
 
 	c := full("to do again")
-	c.ToDo, c.NextAttempt = false, time.Time{}
+	c.ToDo, c.NextAttempt, c.Since = false, time.Time{}, time.Time{}
 	mustInsert(t, l, c)
 	c.Version, c.ToDo, c.NextAttempt = 2, true, someTime().Truncate(time.Millisecond)
 	want := c
@@ -237,7 +239,7 @@ func finish(t *testing.T, l Ledger) {
 	c := full("user")
 	mustInsert(t, l, c)
 	settled := c
-	settled.ToDo, settled.NextAttempt, settled.Attempts, settled.Waiting = false, time.Time{}, 0, ""
+	settled.ToDo, settled.NextAttempt, settled.Since, settled.Attempts, settled.Waiting = false, time.Time{}, time.Time{}, 0, ""
 
 	settled.Said = []string{"again", "hello", "world"}
 	stored, applied, err := l.Finish(t.Context(), c, []string{"again", "hello", "again"})
@@ -270,9 +272,9 @@ func finishRefused(t *testing.T, l Ledger) {
 func postpone(t *testing.T, l Ledger) {
 	c := full("user")
 	mustInsert(t, l, c)
-	c.NextAttempt, c.Attempts, c.Waiting = c.NextAttempt.Add(time.Minute), 4, "terra does not answer"
-	other := plain("user") // only these three fields are stored, whatever the others are
-	other.NextAttempt, other.Attempts, other.Waiting = c.NextAttempt, c.Attempts, c.Waiting
+	c.NextAttempt, c.Since, c.Attempts, c.Waiting = c.NextAttempt.Add(time.Minute), c.Since.Add(time.Second), 4, "terra does not answer"
+	other := plain("user") // only these four fields are stored, whatever the others are
+	other.NextAttempt, other.Since, other.Attempts, other.Waiting = c.NextAttempt, c.Since, c.Attempts, c.Waiting
 
 	stored, applied, err := l.Postpone(t.Context(), other, nil)
 	wantWrite(t, "Postpone", stored, applied, err, c, true)
@@ -282,6 +284,13 @@ func postpone(t *testing.T, l Ledger) {
 	stored, applied, err = l.Postpone(t.Context(), other, []string{"hello", "again"})
 	wantWrite(t, "Postpone, saying something", stored, applied, err, c, true)
 	wantStored(t, l, c)
+
+	c.Since, other.Since = time.Time{}, time.Time{}
+	for _, said := range [][]string{nil, {"world"}} {
+		stored, applied, err = l.Postpone(t.Context(), other, said)
+		wantWrite(t, "Postpone, until an account is named", stored, applied, err, c, true)
+		wantStored(t, l, c)
+	}
 }
 
 func postponeRefused(t *testing.T, l Ledger) {
@@ -661,6 +670,55 @@ func toDo(t *testing.T, l Ledger) {
 	wantToDo(t, l, now, 3, []string{all[1], all[3], all[4]})
 }
 
+// backlog counts what is to do, due or not, by one row in each state; it and ToDo see what moves between the states.
+func backlog(t *testing.T, l Ledger) {
+	wantBacklog(t, l, 0, time.Time{})
+	since := someTime().Truncate(time.Millisecond)
+	var all []ownership.Connection
+	for i := range 20 {
+		c := plain(fmt.Sprint("user-", i))
+		c.NextAttempt, c.Since = since.Add(time.Duration(i-10)*time.Hour), since.Add(time.Duration(i)*time.Minute)
+		mustInsert(t, l, c)
+		all = append(all, c)
+	}
+	unnamed := plain("unnamed")
+	mustInsert(t, l, unnamed)
+	mustInsert(t, l, ownership.Connection{UserID: "settled", Version: 1})
+	wantBacklog(t, l, 20, since)
+
+	if _, applied, err := l.Finish(t.Context(), all[0], nil); err != nil || !applied {
+		t.Fatal(applied, err)
+	}
+	wantBacklog(t, l, 19, since.Add(time.Minute))
+	all[1].Since = time.Time{}
+	if _, applied, err := l.Postpone(t.Context(), all[1], nil); err != nil || !applied {
+		t.Fatal(applied, err)
+	}
+	wantBacklog(t, l, 18, since.Add(2*time.Minute))
+	all[2].Version, all[2].Since = 2, time.Time{}
+	if _, applied, err := l.Update(t.Context(), all[2]); err != nil || !applied {
+		t.Fatal(applied, err)
+	}
+	wantBacklog(t, l, 17, since.Add(3*time.Minute))
+	unnamed.Since = since.Add(-time.Hour)
+	if _, applied, err := l.Postpone(t.Context(), unnamed, nil); err != nil || !applied {
+		t.Fatal(applied, err)
+	}
+	wantBacklog(t, l, 18, since.Add(-time.Hour))
+	wantToDo(t, l, all[4].NextAttempt, 100, []string{all[1].UserID, all[2].UserID, all[3].UserID, all[4].UserID})
+	if err := l.Erase(t.Context(), "unnamed"); err != nil {
+		t.Fatal(err)
+	}
+	wantBacklog(t, l, 17, since.Add(3*time.Minute))
+}
+
+func wantBacklog(t *testing.T, l Ledger, want int, wantSince time.Time) {
+	t.Helper()
+	if rows, since, err := l.Backlog(t.Context()); err != nil || rows != want || !since.Equal(wantSince) {
+		t.Errorf("Backlog = %d, %s, %v, want %d, %s", rows, since, err, want, wantSince)
+	}
+}
+
 func listings(t *testing.T, l Ledger) {
 	if err := l.CheckKey(t.Context(), "fingerprint"); err != nil {
 		t.Fatal(err)
@@ -795,6 +853,7 @@ func cancelled(t *testing.T, l Ledger) {
 	_, errs["Mark"] = l.Mark(ctx, "GARMIN/k.1", someMark("user"))
 	errs["Drop"] = l.Drop(ctx, "GARMIN/k.1", someClaim("user", 1), nil)
 	_, errs["ToDo"] = l.ToDo(ctx, someTime(), 1)
+	_, _, errs["Backlog"] = l.Backlog(ctx)
 	errs["CheckKey"] = l.CheckKey(ctx, "fingerprint")
 	_, _, errs["Account"] = l.Account(ctx, "GARMIN/k.1")
 	_, _, errs["Stamp"] = l.Stamp(ctx, "user", 13)

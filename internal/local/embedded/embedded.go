@@ -101,7 +101,7 @@ func (l *Ledger) Finish(ctx context.Context, c ownership.Connection, said []stri
 		if !found || row.Version != c.Version {
 			return false
 		}
-		row.ToDo, row.Attempts, row.Waiting = false, 0, ""
+		row.ToDo, row.Since, row.Attempts, row.Waiting = false, time.Time{}, 0, ""
 		row.Said = append(row.Said, said...)
 		return true
 	})
@@ -113,7 +113,7 @@ func (l *Ledger) Postpone(ctx context.Context, c ownership.Connection, said []st
 		if !found || row.Version != c.Version || !row.ToDo {
 			return false
 		}
-		row.NextAttempt, row.Attempts, row.Waiting = c.NextAttempt, c.Attempts, c.Waiting
+		row.NextAttempt, row.Since, row.Attempts, row.Waiting = c.NextAttempt, c.Since, c.Attempts, c.Waiting
 		row.Said = append(row.Said, said...)
 		return true
 	})
@@ -157,16 +157,16 @@ func (l *Ledger) write(ctx context.Context, doing, userID string, change func(ro
 	return row, written, nil
 }
 
-// canonical is the form in which rows come back: times in UTC, no time of a next attempt without a work mark, ExpiresAt to the second, Said sorted and
+// canonical is the form in which rows come back: times in UTC, those of the work mark to the millisecond and none without it, ExpiresAt to the second, Said sorted and
 // without repeats.
 func canonical(c ownership.Connection) ownership.Connection {
 	c.ConnectedAt, c.ClosedAt = c.ConnectedAt.UTC(), c.ClosedAt.UTC()
 	c.ExpiresAt = c.ExpiresAt.UTC().Truncate(time.Second)
 	c.Said = slices.Compact(slices.Sorted(slices.Values(c.Said)))
 	if c.ToDo {
-		c.NextAttempt = c.NextAttempt.UTC().Truncate(time.Millisecond)
+		c.NextAttempt, c.Since = c.NextAttempt.UTC().Truncate(time.Millisecond), c.Since.UTC().Truncate(time.Millisecond)
 	} else {
-		c.NextAttempt = time.Time{}
+		c.NextAttempt, c.Since = time.Time{}, time.Time{}
 	}
 	return c
 }
@@ -287,6 +287,26 @@ func (l *Ledger) ToDo(ctx context.Context, due time.Time, limit int) ([]string, 
 		return nil, fmt.Errorf("listing what is to do: %w", err)
 	}
 	return userIDs, nil
+}
+
+// Backlog implements [ownership.Queue].
+func (l *Ledger) Backlog(ctx context.Context) (rows int, since time.Time, err error) {
+	err = l.view(ctx, func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(todo)).ForEach(func(key, _ []byte) error {
+			row, _, err := get[ownership.Connection](tx, connections, string(key[len(dueBefore(time.Time{})):]))
+			if err != nil || row.Since.IsZero() {
+				return err
+			}
+			if rows++; rows == 1 || row.Since.Before(since) {
+				since = row.Since
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("counting what is to do: %w", err)
+	}
+	return rows, since, nil
 }
 
 // CheckKey remembers, for ever, the first fingerprint of an account key that it is given, and is [ownership.ErrWrongAccountKey] for any other.
