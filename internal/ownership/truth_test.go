@@ -228,8 +228,8 @@ type delivery struct {
 // newTruth draws a world.
 func newTruth(d dice, keys ownership.AccountKeys) *truth {
 	w := &truth{byUser: map[string]*connection{}, accounts: map[string]string{}, api: "well", athleteTime: d.oneIn(2)}
-	k := kin{people: 2 + d.below(3), wearables: choose(d, 1, 1, 1, 2, 3), phones: d.oneIn(10), changing: d.oneIn(4)}
-	most := choose(d, 4, 3, 5, 2, 8, 6)
+	k := kin{people: 2 + d.below(4), wearables: choose(d, 1, 1, 1, 2, 3), phones: d.oneIn(10), changing: d.oneIn(4)}
+	most := choose(d, 4, 3, 5, 2, 8, 6, 12)
 	if k.changing {
 		most = choose(d, 1, 2, 3) // of which more is heard
 	}
@@ -283,7 +283,7 @@ func newConnection(d dice, k kin) *connection {
 	c.made = noon.Add(time.Duration(1+d.below(8)) * time.Minute)
 	c.created = choose(d, inWebhooks, inAPI, inWebhooks, inAPILate, nowhere, inAuth)
 	if !d.oneIn(16) {
-		people := []string{"alice", "bob", "carol", "dave"}[:k.people]
+		people := []string{"alice", "bob", "carol", "dave", "erin"}[:k.people]
 		c.references = []string{people[d.below(len(people))]}
 		for k.changing && d.below(3) > 0 && len(c.references) < 4 {
 			if r := people[d.below(len(people))]; r != c.reference() {

@@ -29,8 +29,6 @@ type worker struct {
 	wait func(struct{}) bool     // stops it; false when it is not needed any more
 }
 
-func (w *worker) String() string { return w.name }
-
 // crash ends a worker.
 type crash struct{}
 
@@ -98,7 +96,7 @@ func (h *history) start(task string, run func(w *worker)) *worker {
 	w.history, w.name, w.run = h, "worker "+strconv.Itoa(h.ever), run
 	w.over, w.undo, w.failed = false, nil, ""
 	clear(w.viewed)
-	h.tell("%s begins: %s", w, task)
+	h.tell("%s begins: %s", w.name, task)
 	h.workers = append(h.workers, w)
 	h.advance(w)
 	return w
@@ -167,7 +165,7 @@ func (w *worker) call(what, about string, do func()) error {
 
 func (w *worker) fault(kind, what, about string) {
 	count(&w.tally.faults, kind)
-	w.tell("    %s: %s %s: %s", w, what, about, kind)
+	w.tell("    %s: %s %s: %s", w.name, what, about, kind)
 }
 
 // done tells of an applied call.
