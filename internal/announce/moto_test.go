@@ -21,7 +21,7 @@ func TestQueueReceivesWhatItsFilterPolicyNames(t *testing.T) {
 	config := realparts.AWSConfig(realparts.Moto(t))
 	for _, name := range []string{"transfers", "transfers.fifo"} {
 		t.Run(name, func(t *testing.T) {
-			topicARN, receive := subscribedQueue(t, config, name)
+			topicARN, receive := subscribedQueue(t, config, name, `{"order":["signed","terra"]}`)
 			publisher := announce.NewSNS(sns.NewFromConfig(config), topicARN, "handover")
 			publisher.Now = func() time.Time { return now }
 
@@ -41,8 +41,8 @@ func TestQueueReceivesWhatItsFilterPolicyNames(t *testing.T) {
 	}
 }
 
-// subscribedQueue makes a topic and a queue of that name, and subscribes the queue. The returned receive empties the queue.
-func subscribedQueue(t *testing.T, config aws.Config, name string) (topicARN string, receive func() []string) {
+// subscribedQueue makes a topic and a queue of that name, and subscribes the queue with that filter policy. The returned receive empties the queue.
+func subscribedQueue(t *testing.T, config aws.Config, name, filterPolicy string) (topicARN string, receive func() []string) {
 	t.Helper()
 	ctx, topics, queues := t.Context(), sns.NewFromConfig(config), sqs.NewFromConfig(config)
 	var topicAttributes, queueAttributes map[string]string
@@ -68,7 +68,7 @@ func subscribedQueue(t *testing.T, config aws.Config, name string) (topicARN str
 		TopicArn:   topic.TopicArn,
 		Protocol:   aws.String("sqs"),
 		Endpoint:   aws.String(described.Attributes["QueueArn"]),
-		Attributes: map[string]string{"RawMessageDelivery": "true", "FilterPolicy": `{"order":["signed","terra"]}`},
+		Attributes: map[string]string{"RawMessageDelivery": "true", "FilterPolicy": filterPolicy},
 	})
 	if err != nil {
 		t.Fatal(err)

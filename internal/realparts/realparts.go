@@ -72,6 +72,13 @@ func Subscriber(t testing.TB, folder string) (command []string) {
 	return []string{binary}
 }
 
+// AsyncAPI returns the command that judges an AsyncAPI document, whose path is to be added.
+func AsyncAPI(t testing.TB) (command []string) {
+	t.Helper()
+	program(t, "AsyncAPI's parser", "node_modules/@asyncapi/parser/package.json")
+	return []string{"node", filepath.Join(Root(t), ".tools", "asyncapi.mjs")}
+}
+
 // AWSConfig is a configuration that sends every call to endpoint, with invented credentials and the SDK's default retries.
 func AWSConfig(endpoint string) aws.Config {
 	return aws.Config{
