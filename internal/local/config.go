@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/handover-dev/handover/internal/local/console"
 	"github.com/handover-dev/handover/internal/settings"
 )
 
@@ -135,8 +136,10 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 
 // check names the faults of what is text, and completes it.
 func (c *Config) check(fault func(name, value, should string)) {
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
 		fault("listen", c.Listen, "host:port, such as 127.0.0.1:8080")
+	} else if !console.IsLoopback(host) {
+		fault("listen", c.Listen, "an address that only this machine reaches, such as 127.0.0.1:8080, for the page shows personal data; a tunnel for Terra ends there too")
 	}
 	if c.Data == "" {
 		fault("data", c.Data, "a folder")

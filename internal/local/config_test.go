@@ -62,9 +62,9 @@ func TestParseConfig(t *testing.T) {
 			},
 		},
 		"a flag wins over the environment": {
-			args:        []string{"-listen", ":1", "-signing-secret", "flag", "-no-simulator=false"},
+			args:        []string{"-listen", "[::1]:1", "-signing-secret", "flag", "-no-simulator=false"},
 			environment: map[string]string{"HANDOVER_LISTEN": "nonsense", "HANDOVER_SIGNING_SECRET": "environment", "HANDOVER_NO_SIMULATOR": "true"},
-			change:      func(c *local.Config) { c.Listen, c.SigningSecrets = ":1", []string{"flag"} },
+			change:      func(c *local.Config) { c.Listen, c.SigningSecrets = "[::1]:1", []string{"flag"} },
 		},
 		"empty variables count for nothing": {environment: map[string]string{"HANDOVER_LISTEN": "", "HANDOVER_SWEEP_EVERY": "", "HANDOVER_SUBSCRIBER": ""}},
 	} {
@@ -116,6 +116,14 @@ HANDOVER_SIGNING_SECRET is "": it should be Terra's signing secret, not empty
 HANDOVER_SUBSCRIBER is "b": it should be an http or https URL
 HANDOVER_SWEEP_EVERY is "-2s": it should be a positive duration such as 2s
 HANDOVER_NO_SIMULATOR is "perhaps": it should be true or false`,
+		},
+		"an address that others reach": {
+			args: []string{"-listen", ":8080"},
+			want: `-listen is ":8080": it should be an address that only this machine reaches, such as 127.0.0.1:8080, for the page shows personal data; a tunnel for Terra ends there too`,
+		},
+		"an address that others reach, by number": {
+			args: []string{"-listen", "0.0.0.0:8080"},
+			want: `-listen is "0.0.0.0:8080": it should be an address that only this machine reaches, such as 127.0.0.1:8080, for the page shows personal data; a tunnel for Terra ends there too`,
 		},
 		"an argument too many": {args: []string{"-no-simulator", "now"}, want: `serve takes no argument "now"`},
 		"no such flag":         {args: []string{"-lisen", ":1"}, want: "flag provided but not defined: -lisen"},

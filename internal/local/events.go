@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/handover-dev/handover/internal/local/simulator"
@@ -77,10 +76,4 @@ func SignedEvent(url string, body []byte, signature string, now time.Time, conte
 		return nil, err
 	}
 	return append(b.Bytes(), '\n'), nil
-}
-
-// Curl is a command line that posts a signed webhook.
-func Curl(url, signature string, body []byte) string {
-	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-	return fmt.Sprintf("curl -i %s -H 'Content-Type: application/json' -H %s --data-binary %s", quote(url), quote("X-Terra-Signature: "+signature), quote(string(body)))
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/handover-dev/handover/internal/announce"
+	"github.com/handover-dev/handover/internal/local/console"
 	"github.com/handover-dev/handover/internal/local/embedded"
 	"github.com/handover-dev/handover/internal/local/simulator"
 	"github.com/handover-dev/handover/internal/local/topic"
@@ -49,10 +50,12 @@ type program struct {
 	url     string // its own, without a slash at the end
 	out     io.Writer
 	ledger  Ledger
+	fragile *fragile // the same, as the rule uses it
 	topic   *topic.Topic
 	terra   *simulator.Terra // nil: none
 	webhook *webhook.Handler
 	sweep   *sweep.Sweep
+	console *console.Console
 	log     *slog.Logger
 }
 
@@ -73,7 +76,7 @@ func Run(ctx context.Context, c Config, out io.Writer, log *slog.Logger) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	p.ledger = store
+	p.ledger, p.fragile = store, &fragile{Ledger: store}
 	if p.topic, err = topic.Open(filepath.Join(c.Data, "topic.db"), topic.Options{
 		Source: settings.DefaultSource, Subscribers: c.Subscribers, URL: "https://" + listener.Addr().String() + "/sns", OnPublish: p.announced, Log: log,
 	}); err != nil {
@@ -105,7 +108,7 @@ func (p *program) assemble(ctx context.Context) error {
 		Key:   func(context.Context) (string, error) { return accountKey(filepath.Join(p.config.Data, "account-key")) },
 		Check: p.ledger.CheckKey,
 		Parts: ownership.Keeper{
-			Ledger:    p.ledger,
+			Ledger:    p.fragile,
 			Announcer: announcer,
 			Directory: client,
 			Retention: p.config.Retention,
@@ -127,14 +130,28 @@ func (p *program) assemble(ctx context.Context) error {
 		Keeper:  keeper.Get,
 		Peeker:  p.ledger,
 		Seen:    seen,
-		Log:     p.log,
+		Log:     console.Log(p.log),
 		Now:     time.Now,
 	}
 	p.sweep = &sweep.Sweep{
 		Keeper: keeper.Get, Queue: p.ledger, Log: p.log, Now: time.Now,
 		Register: p.ledger, Terra: client, WalkEvery: p.config.WalkEvery, RoundEvery: min(time.Hour, p.config.NotRevokedAfter), NotRevokedAfter: p.config.NotRevokedAfter,
 	}
-	return nil
+	return p.openConsole()
+}
+
+func (p *program) openConsole() (err error) {
+	o := console.Options{
+		URL: p.url, Secret: p.config.SigningSecrets[0], Gateway: NewGateway(p.webhook), Event: Event, Ledger: p.ledger, Topic: p.topic, Stories: p.stories(),
+		Fault: func(err error) {
+			p.log.LogAttrs(context.Background(), slog.LevelError, "console", slog.String("error", err.Error()))
+		},
+	}
+	if o.Secret != Secret {
+		o.SecretVariable = "HANDOVER_SIGNING_SECRET"
+	}
+	p.console, err = console.New(o)
+	return err
 }
 
 // openLedger opens the ledger that the configuration asks for. done closes it.
@@ -223,6 +240,7 @@ func accountKey(path string) (string, error) {
 // serve answers requests, sweeps, and plays the story, until ctx ends.
 func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: p.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)}
+	server.RegisterOnShutdown(p.console.Close)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(p.topic.Listener(listener)) }()
 
@@ -234,6 +252,7 @@ func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	}()
 	p.welcome()
 	if p.terra != nil {
+		go func() { _ = p.terra.Run(running) }() // what somebody's calls of its API cause; it ends with running
 		if err := p.tell(running); err != nil && running.Err() == nil {
 			fmt.Fprintf(p.out, "The story broke off: %v\n", err)
 		}
@@ -260,8 +279,12 @@ func (p *program) sweepForever(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		running, cancel := context.WithTimeout(ctx, sweepTime)
-		if _, err := p.sweep.Run(running); err != nil && ctx.Err() == nil {
+		report, err := p.sweep.Run(running)
+		if err != nil && ctx.Err() == nil {
 			p.log.LogAttrs(ctx, slog.LevelError, "sweep", slog.String("error", err.Error()))
+		}
+		if report != (sweep.Report{}) {
+			p.console.Changed()
 		}
 		cancel()
 		select {
@@ -272,8 +295,9 @@ func (p *program) sweepForever(ctx context.Context) {
 	}
 }
 
-// announced prints an announcement: connections by their user_ids, and no reference_id.
+// announced shows an announcement on the page, and prints it: connections by their user_ids, and no reference_id.
 func (p *program) announced(e announce.Event) {
+	p.console.Heard(e)
 	p.log.LogAttrs(context.Background(), slog.LevelInfo, "announced", slog.String("type", string(e.Type)), slog.String("id", e.ID),
 		slog.String("account", e.Subject), slog.String("reason", cmp.Or(e.Attributes["reason"], "ended")), slog.String("order", cmp.Or(e.Attributes["order"], "-")))
 }

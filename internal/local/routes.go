@@ -1,24 +1,24 @@
 package local
 
 import (
-	_ "embed"
 	"encoding/json"
-	"html/template"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/handover-dev/handover/internal/local/console"
 	"github.com/handover-dev/handover/internal/ownership"
 )
 
 // routes are the paths of the local program.
 func (p *program) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/webhook", NewGateway(p.webhook))
-	mux.HandleFunc("GET /{$}", p.page)
+	mux.Handle("/webhook", p.console.Webhook())
+	for _, pattern := range []string{"GET /{$}", "/console/", "/api/stories", "/api/stories/"} {
+		mux.Handle(pattern, p.console.Pages())
+	}
 	mux.HandleFunc("GET /api/announcements", p.listed(func(*http.Request) (any, error) { return p.topic.List() }))
 	mux.HandleFunc("GET /api/accounts", p.listed(p.accounts))
 	mux.HandleFunc("GET /api/connections", p.listed(p.connections))
@@ -36,7 +36,7 @@ func (p *program) routes() http.Handler {
 		mux.Handle("/terra/", http.StripPrefix("/terra", p.terra.API()))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { gatewayError(w, http.StatusNotFound) })
-	return mux
+	return console.Guard(mux)
 }
 
 // listed answers with a list as JSON.
@@ -139,46 +139,4 @@ func orNull(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-//go:embed page.html
-var pageText string
-
-// page is the first page: what was announced, who owns what, and what is unsettled.
-func (p *program) page(w http.ResponseWriter, r *http.Request) {
-	announcements, err := p.topic.List()
-	if err != nil {
-		gatewayError(w, http.StatusInternalServerError)
-		return
-	}
-	accounts, err := p.accounts(r)
-	if err != nil {
-		gatewayError(w, http.StatusInternalServerError)
-		return
-	}
-	waiting := map[string]int{}
-	for row, err := range p.ledger.Connections(r.Context()) {
-		if err != nil {
-			gatewayError(w, http.StatusInternalServerError)
-			return
-		}
-		if row.ToDo {
-			waiting[row.Waiting]++
-		}
-	}
-	page, err := template.New("page").Parse(pageText)
-	if err != nil {
-		gatewayError(w, http.StatusInternalServerError)
-		return
-	}
-	slices.Reverse(announcements)
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	texts := make([]string, len(announcements))
-	for i, a := range announcements {
-		texts[i] = indented(a)
-	}
-	_ = page.Execute(w, map[string]any{
-		"URL": p.url, "Announcements": texts, "Accounts": accounts, "Waiting": waiting, "Reasons": slices.Sorted(maps.Keys(waiting)),
-	})
 }

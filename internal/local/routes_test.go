@@ -38,7 +38,19 @@ func (s *screen) String() string {
 func start(t *testing.T) string {
 	t.Helper()
 	config := defaults()
-	config.Listen, config.Data, config.NoSimulator = "127.0.0.1:0", t.TempDir(), true
+	config.NoSimulator = true
+	return startWith(t, config)
+}
+
+// startTold starts the local program with a simulated Terra, and returns its URL once its first story is told.
+func startTold(t *testing.T) string {
+	t.Helper()
+	return startWith(t, defaults())
+}
+
+func startWith(t *testing.T, config local.Config) string {
+	t.Helper()
+	config.Listen, config.Data = "127.0.0.1:0", t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, ended := &screen{}, make(chan error, 1)
 	go func() { ended <- local.Run(ctx, config, out, slog.New(slog.DiscardHandler)) }()
@@ -49,8 +61,8 @@ func start(t *testing.T) string {
 		}
 	})
 	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
-	for range 500 {
-		if url := address.FindString(out.String()); url != "" {
+	for range 1000 {
+		if url := address.FindString(out.String()); url != "" && (config.NoSimulator || strings.Contains(out.String(), "Waiting for your own webhooks")) {
 			return url
 		}
 		select {

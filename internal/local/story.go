@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/handover-dev/handover/internal/local/console"
 	"github.com/handover-dev/handover/internal/local/simulator"
 	"github.com/handover-dev/handover/internal/terra"
 )
@@ -82,6 +83,11 @@ func (p *program) again(watch string) string {
 		CreatedAt:   now,
 	}, watch)
 	return Curl(p.url+"/webhook", terra.Sign(p.config.SigningSecrets[0], now, body), body)
+}
+
+// Curl is a command line that posts a webhook with this signature.
+func Curl(url, signature string, body []byte) string {
+	return console.Curl(url, map[string]string{"Content-Type": "application/json", "X-Terra-Signature": signature}, body)
 }
 
 // indented is JSON for people.

@@ -350,6 +350,9 @@ func waitFor(apiErr error) wait {
 	return w
 }
 
+// NoAccount is what an unidentifiable connection waits for, as its row's Waiting says it.
+const NoAccount = "Terra names no account"
+
 // patience says whether r must wait before it is put into accounts. A guessed time is used only once Terra's API has answered that it knows no better:
 // while it fails, the claim waits. An account that Terra does not name may be named later; for a connection that has ended nobody will.
 func patience(r Connection, apiErr error) wait {
@@ -360,7 +363,7 @@ func patience(r Connection, apiErr error) wait {
 	case !answered:
 		return waitFor(apiErr)
 	case len(r.Accounts) == 0 && !r.Closed():
-		return wait{reason: "Terra names no account", unnamed: true}
+		return wait{reason: NoAccount, unnamed: true}
 	}
 	return wait{}
 }

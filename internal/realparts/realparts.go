@@ -79,6 +79,18 @@ func AsyncAPI(t testing.TB) (command []string) {
 	return []string{"node", filepath.Join(Root(t), ".tools", "asyncapi.mjs")}
 }
 
+// Chromium returns the path of a Chromium or Chrome browser.
+func Chromium(t testing.TB) (path string) {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	absent(t, "Chromium", "install Debian's package chromium, say")
+	return ""
+}
+
 // AWSConfig is a configuration that sends every call to endpoint, with invented credentials and the SDK's default retries.
 func AWSConfig(endpoint string) aws.Config {
 	return aws.Config{
@@ -184,10 +196,16 @@ func program(t testing.TB, name, path string) string {
 	t.Helper()
 	path = filepath.Join(Root(t), ".tools", path)
 	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed (%v): run `make tools`", name, err)
-		}
-		t.Skipf("%s is not installed: run `make tools`", name)
+		absent(t, name, "run `make tools`")
 	}
 	return path
+}
+
+// absent skips the test because a part is absent; with CI=true it fails it.
+func absent(t testing.TB, name, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is not installed: %s", name, remedy)
+	}
+	t.Skipf("%s is not installed: %s", name, remedy)
 }

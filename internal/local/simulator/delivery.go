@@ -99,6 +99,10 @@ type delivery struct {
 // enqueue queues a webhook and its unwanted company. Each webhook has its own random numbers, so that its fate does not depend on how fast
 // others are sent.
 func (t *Terra) enqueue(body []byte) {
+	if t.apart != nil {
+		*t.apart = append(*t.apart, body)
+		return
+	}
 	t.stats.Webhooks++
 	random := rand.New(rand.NewPCG(t.config.Seed, uint64(t.stats.Webhooks)))
 	trace := uuid(random)
@@ -121,6 +125,21 @@ func (t *Terra) enqueue(body []byte) {
 		push(1 + forgery(random.IntN(int(forgeries-1))))
 	}
 	t.change()
+}
+
+// Apart runs an action and returns the webhooks that it causes, which are not queued: the caller sends them, when and how he likes. Two calls must not overlap, and
+// what others cause at that moment is among them.
+func (t *Terra) Apart(action func()) (bodies [][]byte) {
+	t.setApart(&bodies)
+	defer t.setApart(nil)
+	action()
+	return bodies
+}
+
+func (t *Terra) setApart(bodies *[][]byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.apart = bodies
 }
 
 // change wakes whoever waits for a change of the queue.

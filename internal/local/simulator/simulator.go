@@ -82,6 +82,7 @@ type Terra struct {
 	latest      time.Time                  // when the latest connection was made
 	calls       map[string]int             // see Calls
 	queue       queue                      // what waits to be sent
+	apart       *[][]byte                  // takes webhooks instead of queue; nil: see Apart
 	sending     int                        // how many deliveries are with a sender
 	changed     chan struct{}              // closed when queue or sending has changed
 	stats       Stats

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -209,6 +210,39 @@ func (t *Topic) List() ([]json.RawMessage, error) {
 		return nil, fmt.Errorf("listing announcements: %w", err)
 	}
 	return list, nil
+}
+
+// Published is one announcement as it was published.
+type Published struct {
+	Number     uint64            // in the order of publishing, from 1
+	Message    []byte            // its CloudEvents JSON
+	Attributes map[string]string // the message attributes, all of SNS's type String
+}
+
+// Newest lists every announcement ever published, the newest first.
+func (t *Topic) Newest() iter.Seq2[Published, error] {
+	return func(yield func(Published, error) bool) {
+		err := t.db.View(func(tx *bbolt.Tx) error {
+			cursor := tx.Bucket([]byte(bucketMessages)).Cursor()
+			for number, record := cursor.Last(); number != nil; number, record = cursor.Prev() {
+				var n notification
+				if err := json.Unmarshal(record, &n); err != nil {
+					return err
+				}
+				p := Published{binary.BigEndian.Uint64(number), []byte(n.Message), make(map[string]string, len(n.MessageAttributes))}
+				for name, a := range n.MessageAttributes {
+					p.Attributes[name] = a.Value
+				}
+				if !yield(p, nil) {
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			yield(Published{}, fmt.Errorf("listing announcements: %w", err))
+		}
+	}
 }
 
 // Certificate is the PEM of the certificate whose key signs what is delivered. It stays the same for the life of the file.
