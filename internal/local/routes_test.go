@@ -50,10 +50,15 @@ func startTold(t *testing.T) string {
 
 func startWith(t *testing.T, config local.Config) string {
 	t.Helper()
-	config.Listen, config.Data = "127.0.0.1:0", t.TempDir()
+	return startIn(t, config, t.TempDir(), slog.New(slog.DiscardHandler))
+}
+
+func startIn(t *testing.T, config local.Config, folder string, log *slog.Logger) string {
+	t.Helper()
+	config.Listen, config.Data = "127.0.0.1:0", folder
 	ctx, cancel := context.WithCancel(context.Background())
 	out, ended := &screen{}, make(chan error, 1)
-	go func() { ended <- local.Run(ctx, config, out, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- local.Run(ctx, config, out, log) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -128,7 +128,7 @@ func textOf(body []byte) text {
 	}
 	t.Before, t.Cut = printable(body[:min(len(body), maxShown)]), len(body) > maxShown
 	if !t.Cut {
-		t.Pretty = indented.String()
+		t.Pretty = printable(indented.Bytes())
 	}
 	return t
 }
