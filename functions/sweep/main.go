@@ -25,10 +25,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stack, err := stack.New(ctx, s, telemetry.NewLogger(os.Stderr, s.Stack))
-	if err != nil {
-		return err
-	}
+	stack := stack.New(ctx, s, telemetry.NewLogger(os.Stderr, s.Stack))
 	lambda.Start(stack.Sweep().Handle)
 	return nil
 }

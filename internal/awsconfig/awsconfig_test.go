@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/handover-dev/handover/internal/awsconfig"
@@ -122,18 +125,13 @@ func TestCallsEndInTime(t *testing.T) {
 func load(t *testing.T) aws.Config {
 	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_REGION":                  "eu-central-1",
-		"AWS_ACCESS_KEY_ID":           "test",
-		"AWS_SECRET_ACCESS_KEY":       "test",
-		"AWS_CONFIG_FILE":             os.DevNull,
-		"AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_REGION":            "eu-central-1",
+		"AWS_ACCESS_KEY_ID":     "test",
+		"AWS_SECRET_ACCESS_KEY": "test",
 	} {
 		t.Setenv(name, value)
 	}
-	config, err := awsconfig.Load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := awsconfig.OnLambda()
 	config.Logger = logging.Nop{} // the SDK warns of each reply cut off, and of checksums that the servers here do not send
 	return config
 }
@@ -175,4 +173,41 @@ func neverAccepts(t *testing.T) string {
 	}
 	t.Skip("the queue of connections never fills on this system")
 	return ""
+}
+
+// Each client finds its endpoint by the names that the SDK gives them: its own before the one for all.
+func TestEndpoints(t *testing.T) {
+	for name, value := range map[string]string{
+		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "token",
+		"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": "", "AWS_ENDPOINT_URL_SNS": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": "",
+	} {
+		t.Setenv(name, value) // and back after the test
+		if value == "" {
+			os.Unsetenv(name)
+		}
+	}
+	check := func(want ...string) {
+		t.Helper()
+		c := awsconfig.OnLambda()
+		got := []string{
+			aws.ToString(dynamodb.NewFromConfig(c).Options().BaseEndpoint),
+			aws.ToString(sns.NewFromConfig(c).Options().BaseEndpoint),
+			aws.ToString(secretsmanager.NewFromConfig(c).Options().BaseEndpoint),
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("endpoints of DynamoDB, SNS and Secrets Manager: %q, want %q", got, want)
+		}
+	}
+	check("", "", "")
+	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://d")
+	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://s")
+	check("http://d", "", "http://s")
+	t.Setenv("AWS_ENDPOINT_URL", "http://all")
+	check("http://d", "http://all", "http://s")
+
+	c := awsconfig.OnLambda()
+	got, err := c.Credentials.Retrieve(t.Context())
+	if err != nil || got.AccessKeyID != "id" || got.SecretAccessKey != "key" || got.SessionToken != "token" || c.Region != "eu-central-1" {
+		t.Errorf("region %s, credentials of %s, %v; want the environment's", c.Region, got.AccessKeyID, err)
+	}
 }

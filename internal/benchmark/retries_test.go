@@ -101,10 +101,7 @@ func TestRetriesFitIntoEightSeconds(t *testing.T) {
 			proxy := &faults{engine: httputil.NewSingleHostReverseProxy(target), bad: bad, attempts: map[string]int{}}
 			server := httptest.NewServer(proxy)
 			defer server.Close()
-			config, err := awsconfig.Load(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			config := awsconfig.OnLambda()
 			config.Logger = logging.Nop{}
 			rows := ledger.NewDynamoDB(dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &server.URL }), accounts, connections)
 			keys, err := ownership.NewAccountKeys(make([]byte, 32))

@@ -86,10 +86,7 @@ func TestCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := product.New(t.Context(), settings, telemetry.NewLogger(t.Output(), settings.Stack))
-	if err != nil {
-		t.Fatal(err)
-	}
+	parts := product.New(t.Context(), settings, telemetry.NewLogger(t.Output(), settings.Stack))
 	handler, err := parts.Webhook()
 	if err != nil {
 		t.Fatal(err)

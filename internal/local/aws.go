@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
@@ -24,10 +25,11 @@ const (
 
 // awsAt loads the configuration of the AWS SDK. An emulator takes any credentials and region: without any in the environment, some are made up.
 func awsAt(ctx context.Context) (aws.Config, error) {
-	config, err := awsconfig.Load(ctx)
+	config, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
+	awsconfig.Limit(&config)
 	if config.Region == "" {
 		config.Region = "us-east-1"
 	}

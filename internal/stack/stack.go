@@ -3,7 +3,6 @@ package stack
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -35,11 +34,8 @@ type Stack struct {
 
 // New connects to AWS with the credentials and endpoints of the environment, and reads the secrets ahead of the first event. A secret that cannot be read
 // now is no error: it is read again when it is needed.
-func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, error) {
-	config, err := awsconfig.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
-	}
+func New(ctx context.Context, s settings.Settings, log *slog.Logger) *Stack {
+	config := awsconfig.OnLambda()
 	secrets := secretsmanager.NewFromConfig(config)
 	stack := &Stack{
 		settings: s,
@@ -49,8 +45,9 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, er
 	}
 	stack.terra = &terra.Client{BaseURL: s.TerraAPI, Credentials: stack.credentials, HTTP: terra.NewHTTPClient()}
 	stack.keeper = Keeper{
-		Key:   settings.SecretsManager(secrets, s.AccountKeySecret),
-		Check: stack.ledger.CheckKey,
+		Key:    settings.SecretsManager(secrets, s.AccountKeySecret),
+		Stored: stack.ledger.KeyFingerprint,
+		Check:  stack.ledger.CheckKey,
 		Parts: ownership.Keeper{
 			Ledger:    stack.ledger,
 			Announcer: announce.NewSNS(sns.NewFromConfig(config), s.TransfersTopic, s.Source),
@@ -65,7 +62,7 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) (*Stack, er
 	wg.Go(func() { _, _ = stack.secret.Get(ctx) })
 	wg.Go(func() { _, _ = stack.keeper.Get(ctx) })
 	wg.Wait()
-	return stack, nil
+	return stack
 }
 
 func (s *Stack) credentials(ctx context.Context) (devID, apiKey string, err error) {
