@@ -434,6 +434,17 @@ func shard(c ownership.Connection) string {
 	return strconv.Itoa(int(h.Sum32() % shards))
 }
 
+// KeyFingerprint reads the fingerprint that [DynamoDB.CheckKey] compares with, "" if there is none yet.
+func (d *DynamoDB) KeyFingerprint(ctx context.Context) (string, error) {
+	row, err := d.accountItem(ctx, keyItem)
+	r := reader{item: row, err: err}
+	fingerprint := r.text("fingerprint")
+	if r.err != nil {
+		return "", fmt.Errorf("reading the account key's fingerprint: %w", r.err)
+	}
+	return fingerprint, nil
+}
+
 // CheckKey remembers, beside the accounts and for ever, the first fingerprint of an account key that it is given, and is [ownership.ErrWrongAccountKey]
 // for any other.
 func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {

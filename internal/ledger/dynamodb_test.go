@@ -58,6 +58,13 @@ func TestCalls(t *testing.T) {
 	l, _, wire := open(t)
 	c := ownership.Connection{UserID: "user", Version: 1, ToDo: true}
 	claim := ownership.Claim{UserID: "user", Tenures: []string{"tony"}, Version: 1}
+	fingerprint := func(want string) error {
+		got, err := l.KeyFingerprint(t.Context())
+		if got != want {
+			t.Errorf("KeyFingerprint = %q, want %q", got, want)
+		}
+		return err
+	}
 	for _, step := range []struct {
 		name string
 		call func() error
@@ -84,7 +91,9 @@ func TestCalls(t *testing.T) {
 		{"erase no claim", func() error { return l.EraseClaim(t.Context(), account, "nobody", nil) }, []string{"UpdateItem"}},
 		{"erase the last claim", func() error { return l.EraseClaim(t.Context(), account, "user", []string{"1", "2"}) }, []string{"UpdateItem", "DeleteItem"}},
 		{"erase from no row", func() error { return l.EraseClaim(t.Context(), account, "user", []string{"1", "2"}) }, []string{"UpdateItem"}},
+		{"no key's fingerprint", func() error { return fingerprint("") }, []string{"GetItem"}},
 		{"first key", func() error { return l.CheckKey(t.Context(), "key") }, []string{"GetItem", "PutItem"}},
+		{"its fingerprint", func() error { return fingerprint("key") }, []string{"GetItem"}},
 		{"same key", func() error { return l.CheckKey(t.Context(), "key") }, []string{"GetItem"}},
 	} {
 		wire.take()
@@ -250,6 +259,7 @@ func TestErrors(t *testing.T) {
 	errs["dropping a claim of account "+account+": updating item: "] = l.Drop(t.Context(), account, claim, []string{"secret"})
 	_, errs["listing what is to do: querying: "] = l.ToDo(t.Context(), time.Now(), 10)
 	errs["checking the account key: getting item: "] = l.CheckKey(t.Context(), "secret")
+	_, errs["reading the account key's fingerprint: getting item: "] = l.KeyFingerprint(t.Context())
 	_, _, errs["reading account "+account+": getting item: "] = l.Account(t.Context(), account)
 	_, _, errs["stamping connection: updating item: "] = l.Stamp(t.Context(), "secret", 1)
 	_, errs["reading note walk: getting item: "] = l.Note(t.Context(), "walk")
