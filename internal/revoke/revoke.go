@@ -75,6 +75,21 @@ const (
 	failed     outcome = "failed"     // to be tried again
 )
 
+// metric is what counts the outcome, "" if nothing does.
+func (o outcome) metric() telemetry.Metric {
+	switch o {
+	case revoked, gone:
+		return telemetry.Ended
+	case dryRun:
+		return telemetry.WouldEnd
+	case observed:
+		return telemetry.LeftToAPerson
+	case failed:
+		return telemetry.RevokeFailures
+	}
+	return ""
+}
+
 const (
 	each   = 10 * time.Second // for one message
 	margin = time.Second      // left of Lambda's time to answer which messages have failed
@@ -120,7 +135,11 @@ func (r *Revoker) handle(ctx context.Context, body string) error {
 		text := telemetry.Without(err.Error(), a.Previous.UserID, a.Previous.ReferenceID, a.Current.UserID, a.Current.ReferenceID)
 		attrs = append(attrs, slog.String("error", text))
 	}
-	r.Log.LogAttrs(ctx, level, "revoke", append(attrs, slog.String("outcome", string(o)))...)
+	attrs = append(attrs, slog.String("outcome", string(o)))
+	if metric := o.metric(); metric != "" {
+		attrs = append(attrs, metric.Of(1))
+	}
+	r.Log.LogAttrs(ctx, level, "revoke", attrs...)
 	return err
 }
 

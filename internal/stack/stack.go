@@ -97,10 +97,20 @@ func (s *Stack) Webhook() (*webhook.Handler, error) {
 
 // Sweep is the handler of the sweep function.
 func (s *Stack) Sweep() *sweep.Sweep {
-	return &sweep.Sweep{
-		Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now,
+	sweeping := &sweep.Sweep{
+		Keeper: s.keeper.Get, Queue: s.ledger, Log: s.log, Now: time.Now, EveryRun: true,
 		Register: s.ledger, Terra: s.terra, WalkEvery: 24 * time.Hour, RoundEvery: time.Hour, NotRevokedAfter: s.settings.NotRevokedAfter,
 	}
+	if s.settings.WebhookURL != "" {
+		sweeping.Heartbeat = sweep.NewHeartbeat(s.settings.WebhookURL, func(ctx context.Context) (string, error) {
+			secret, err := s.secret.Get(ctx)
+			if err != nil {
+				return "", err
+			}
+			return secret.SigningSecrets[0], nil
+		})
+	}
+	return sweeping
 }
 
 // Revoke is the handler of the revoke function.

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/telemetry"
 )
 
 // Round is the state of a round through all accounts, in search of superseded connections that are still open long after their announcement. It is kept in the
@@ -41,28 +41,34 @@ func (s *Sweep) round(ctx context.Context, r *run) error {
 		state = Round{StartedAt: s.Now()}
 	}
 	for state.FinishedAt.IsZero() && !r.over(s.Now()) && ctx.Err() == nil {
-		if err := s.page(ctx, r.keeper, &state); err != nil {
+		if err := s.page(ctx, r, &state); err != nil {
 			return err
 		}
 		if err := s.keep(ctx, roundNote, state); err != nil {
 			return err
 		}
 	}
-	if !state.FinishedAt.IsZero() && (state.NotRevoked > 0 || state.Ended > 0) {
-		s.Log.LogAttrs(ctx, slog.LevelWarn, "round", slog.Int("not_revoked", state.NotRevoked), slog.Int("nudges", state.Nudges), slog.Int("ended", state.Ended))
+	found = state.NotRevoked > 0 || state.Ended > 0
+	if !state.FinishedAt.IsZero() && (found || s.EveryRun) {
+		level := slog.LevelInfo
+		if found {
+			level = slog.LevelWarn
+		}
+		s.Log.LogAttrs(ctx, level, "round", slog.Int("not_revoked", state.NotRevoked), slog.Int("nudges", state.Nudges), slog.Int("ended", state.Ended),
+			telemetry.NotRevoked.Of(state.NotRevoked))
 	}
 	return nil
 }
 
 // page looks at one page of accounts. One that fails is left to the next round.
-func (s *Sweep) page(ctx context.Context, keeper *ownership.Keeper, state *Round) error {
+func (s *Sweep) page(ctx context.Context, r *run, state *Round) error {
 	rows, next, err := s.Register.AccountsFrom(ctx, state.Cursor, accountsPerPage)
 	if err != nil {
 		return fmt.Errorf("looking through the accounts: %w", err)
 	}
 	for _, row := range rows {
-		reminder, err := keeper.Remind(ctx, row, s.NotRevokedAfter)
-		s.report(ctx, "round", err)
+		reminder, err := r.keeper.Remind(ctx, row, s.NotRevokedAfter)
+		s.report(ctx, r, "round", err)
 		state.NotRevoked += reminder.Open
 		state.Nudges += reminder.Nudges
 		state.Ended += reminder.Ended

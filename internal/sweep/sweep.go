@@ -28,6 +28,9 @@ type Sweep struct {
 	WalkEvery       time.Duration // between two walks over Terra's list of connections
 	RoundEvery      time.Duration // between two rounds through the accounts
 	NotRevokedAfter time.Duration // how long after its announcement a superseded connection may stay open
+
+	Heartbeat *Heartbeat // nil: none is sent
+	EveryRun  bool       // whether each run, walk and round writes its line, for the metrics in it; else only those that found something to do
 }
 
 // Report is what one run did.
@@ -54,36 +57,48 @@ const (
 
 // Run settles what is due, until nothing is or the time is over: what is left is taken up by the next run.
 func (s *Sweep) Run(ctx context.Context) (Report, error) {
-	keeper, err := s.Keeper(ctx)
-	if err != nil {
-		return Report{}, err
-	}
-	polite := *keeper
-	polite.Directory = &pause{Directory: keeper.Directory, now: s.Now}
-	run := run{keeper: &polite, tried: map[string]bool{}}
+	run := run{tried: map[string]bool{}}
 	if deadline, ok := ctx.Deadline(); ok {
 		run.until = deadline.Add(-margin) // so that the connection begun last has its time
 	}
-	for more := true; more && !run.over(s.Now()) && ctx.Err() == nil; {
-		if err := s.settleDue(ctx, &run); err != nil {
-			return run.report, err
-		}
-		more, err = s.step(ctx, &run)
-		s.report(ctx, "walk", err)
+	var (
+		beat    sync.WaitGroup
+		beatErr error
+	)
+	if s.Heartbeat != nil {
+		beat.Go(func() { beatErr = s.Heartbeat.Send(ctx, s.Now()) })
 	}
-	s.report(ctx, "round", s.round(ctx, &run))
-	if r := run.report; r != (Report{}) {
-		s.Log.LogAttrs(ctx, slog.LevelInfo, "sweep", slog.Int("settled", r.Settled), slog.Int("put_off", r.PutOff), slog.Int("failed", r.Failed),
-			slog.Int("transfers", r.Transfers), slog.Int("revocations", r.Revocations), slog.Int("guesses", r.Guesses), slog.Int("asked", r.Asked),
-			slog.Int("crowded", r.Crowded),
-			slog.Int("without_reference", r.Nameless))
-	}
-	return run.report, nil
+	err := s.run(ctx, &run)
+	beat.Wait()
+	s.write(ctx, &run, err, beatErr)
+	return run.report, err
 }
 
-// report logs that a walk or a round has failed. It is gone on with later: that is no failure of the sweep.
-func (s *Sweep) report(ctx context.Context, what string, err error) {
+func (s *Sweep) run(ctx context.Context, r *run) error {
+	keeper, err := s.Keeper(ctx)
 	if err != nil {
+		return fmt.Errorf("%w: %w", errKeeper, err)
+	}
+	r.keeper = r.watch.Over(keeper)
+	r.keeper.Directory = &pause{Directory: r.keeper.Directory, now: s.Now}
+	for more := true; more && !r.over(s.Now()) && ctx.Err() == nil; {
+		if err := s.settleDue(ctx, r); err != nil {
+			return err
+		}
+		more, err = s.step(ctx, r)
+		s.report(ctx, r, "walk", err)
+	}
+	s.report(ctx, r, "round", s.round(ctx, r))
+	return nil
+}
+
+// errKeeper means that the account key cannot be had, or is the wrong one.
+var errKeeper = errors.New("the account key cannot be used")
+
+// report logs that a walk or a round has failed. It is gone on with later: that is no failure of the sweep.
+func (s *Sweep) report(ctx context.Context, r *run, what string, err error) {
+	if err != nil {
+		r.broken++
 		s.Log.LogAttrs(ctx, slog.LevelError, what, slog.String("outcome", "failed"), slog.String("error", err.Error()))
 	}
 }
@@ -109,6 +124,8 @@ type run struct {
 	keeper *ownership.Keeper
 	until  time.Time // when no further connection is begun; zero: never
 	tried  map[string]bool
+	watch  telemetry.Watch
+	broken int // walks, rounds and other things that failed as a whole
 
 	mu     sync.Mutex
 	report Report

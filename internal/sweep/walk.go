@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/telemetry"
 	"github.com/handover-dev/handover/internal/terra"
 )
 
@@ -58,7 +59,8 @@ type Counts struct {
 	Unusable         int `json:"unusable"`          // listed without a usable user_id: refused
 	Closed           int `json:"closed"`            // not listed any more, and unknown to Terra: closed
 	Doubtful         int `json:"doubtful"`          // not listed, but Terra knows it or could not say
-	Unidentifiable   int `json:"unidentifiable"`    // open, and Terra names no account
+	Open             int `json:"open"`              // open in the ledger, after all that
+	Unidentifiable   int `json:"unidentifiable"`    // of these, such that Terra names no account
 	Pages            int `json:"pages"`             // pages asked for
 	Repeated         int `json:"repeated"`          // pages that came again, at which the walk stopped
 }
@@ -121,9 +123,15 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 	}
 	if !w.FinishedAt.IsZero() {
 		c := w.Counts
-		s.Log.LogAttrs(ctx, slog.LevelInfo, "walk", slog.Int("known", c.Known), slog.Int("new", c.New), slog.Int("changed", c.Changed),
+		attrs := []slog.Attr{
+			slog.Int("known", c.Known), slog.Int("new", c.New), slog.Int("changed", c.Changed),
 			slog.Int("without_reference", c.WithoutReference), slog.Int("unusable", c.Unusable), slog.Int("closed", c.Closed), slog.Int("doubtful", c.Doubtful),
-			slog.Int("unidentifiable", c.Unidentifiable), slog.Int("pages", c.Pages), slog.Int("repeated", c.Repeated))
+			slog.Int("unidentifiable", c.Unidentifiable), slog.Int("pages", c.Pages), slog.Int("repeated", c.Repeated),
+		}
+		if c.Known+c.New > 0 { // else nothing was looked through
+			attrs = append(attrs, telemetry.Unidentifiable.Of(c.Unidentifiable), telemetry.UnidentifiableShare.Share(c.Unidentifiable, c.Open))
+		}
+		s.Log.LogAttrs(ctx, slog.LevelInfo, "walk", attrs...)
 	}
 	return err == nil && w.FinishedAt.IsZero(), err
 }
@@ -186,6 +194,7 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		return s.keep(ctx, walkNote, w)
 	}
 	w.Counts.Pages++
+	var ownErr error // not Terra's
 	page, err := s.Terra.Subscriptions(ctx, w.Page, perPage, func(listed terra.Subscription) error {
 		sum += digest(listed.UserID)
 		if index++; index <= w.Offset+len(pending) {
@@ -193,10 +202,13 @@ func (s *Sweep) list(ctx context.Context, r *run, w *Walk) error {
 		}
 		pending = append(pending, listed)
 		if len(pending) == batch {
-			return flush()
+			ownErr = flush()
 		}
-		return nil
+		return ownErr
 	})
+	if ownErr == nil {
+		r.watch.Asked(err)
+	}
 	if err != nil {
 		return fmt.Errorf("listing Terra's connections: %w", err)
 	}
@@ -313,12 +325,14 @@ func (s *Sweep) lookThrough(ctx context.Context, r *run, w *Walk) error {
 				counts.Doubtful++
 			}
 		}
-		if len(row.Accounts) == 0 && row.Waiting != "" {
+		counts.Open++
+		if row.ToDo && row.Since.IsZero() {
 			counts.Unidentifiable++
 		}
 	}
 	w.Counts.Closed += counts.Closed
 	w.Counts.Doubtful += counts.Doubtful
+	w.Counts.Open += counts.Open
 	w.Counts.Unidentifiable += counts.Unidentifiable
 	if w.Cursor = next; next == "" {
 		w.FinishedAt = s.Now()

@@ -86,7 +86,7 @@ func TestWalk(t *testing.T) {
 		b.walk(l)
 		b.run(time.Hour)
 		w := b.counts()
-		check(t, "counts", w.Counts, sweep.Counts{New: 1101, WithoutReference: 1, Unusable: 1, Pages: 4})
+		check(t, "counts", w.Counts, sweep.Counts{New: 1101, WithoutReference: 1, Unusable: 1, Open: 1101, Pages: 4})
 		check(t, "pages", l.pages, []int{0, 1, 2, 3})
 		check(t, "calls before anything is settled", len(b.terra.asked), 0)
 		time.Sleep(time.Minute)
@@ -95,7 +95,7 @@ func TestWalk(t *testing.T) {
 		check(t, "calls", len(b.terra.asked), 1101)
 		b.walk(l)
 		b.run(time.Hour)
-		check(t, "the next day", b.counts().Counts, sweep.Counts{Known: 1101, WithoutReference: 1, Unusable: 1, Pages: 4})
+		check(t, "the next day", b.counts().Counts, sweep.Counts{Known: 1101, WithoutReference: 1, Unusable: 1, Open: 1101, Pages: 4})
 		check(t, "calls", len(b.terra.asked), 1101)
 	})
 
@@ -176,7 +176,7 @@ func TestAbsent(t *testing.T) {
 		b.run(time.Hour)
 		b.walk(&list{users: []string{"u2 bert"}})
 		b.run(time.Hour)
-		check(t, "counts", b.counts().Counts, sweep.Counts{New: 1, Doubtful: 1, Pages: 2})
+		check(t, "counts", b.counts().Counts, sweep.Counts{New: 1, Doubtful: 1, Open: 2, Pages: 2})
 	})
 
 	bubble("who connected just now is left to the next walk", t, func(t *testing.T, b *bench) {
