@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -321,6 +322,39 @@ func TestRefusalsAreCounted(t *testing.T) {
 	for _, want := range []string{"no_signature 1", "wrong_signature 2", "gateway: method not allowed 1", "not_json 1", "<b>5</b> webhooks", ">5</b> not accepted"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q:\n%s", want, html)
+		}
+	}
+}
+
+// What waits is shown with its reason and its next attempt: apart, what Terra names no account for.
+func TestWhatWaitsIsShown(t *testing.T) {
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("user_id") == "u-failing" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer down.Close()
+	config := defaults()
+	config.TerraAPI = down.URL
+	url := startWith(t, config)
+	for user, reference := range map[string]string{"u-failing": "alice", "u-unnamed": "bob"} {
+		body := string(simulator.Newer.Auth(simulator.User{UserID: user, Provider: "GARMIN", ReferenceID: reference, CreatedAt: time.Now()}))
+		if status, answer := ask(t, "POST", url+"/webhook", body, signed(body)); status != http.StatusOK {
+			t.Fatalf("status %d, %s", status, answer)
+		}
+	}
+	_, html := ask(t, "GET", url+"/console/state", "", nil)
+	unsettled, unidentifiable, found := strings.Cut(html, "<h3>Unidentifiable</h3>")
+	for part, patterns := range map[string][]string{
+		unsettled:      {`<h3>Unsettled</h3>`, `<b>alice</b>.*asking Terra: .*HTTP status 503 · next attempt \d\d:\d\d:\d\d.* · tried 1×`, `>2</b> connections unsettled`},
+		unidentifiable: {`<b>bob</b>.*Terra names no account · next attempt \d\d:\d\d:\d\d.* · tried 1×`},
+	} {
+		for _, pattern := range patterns {
+			if !found || !regexp.MustCompile(pattern).MatchString(part) {
+				t.Errorf("the page does not say %s:\n%s", pattern, html)
+			}
 		}
 	}
 }

@@ -106,6 +106,7 @@ async function copy(button) {
 async function play(button) {
   for (const b of $$('[data-story]')) b.toggleAttribute('aria-pressed', b === button);
   button.setAttribute('aria-busy', 'true');
+  $('#story').scrollIntoView({ block: 'nearest' });
   try {
     await get('/api/stories/' + button.dataset.story, { method: 'POST' });
     await refresh('story');
