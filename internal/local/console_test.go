@@ -337,7 +337,7 @@ func TestWhatWaitsIsShown(t *testing.T) {
 	}))
 	defer down.Close()
 	config := defaults()
-	config.TerraAPI = down.URL
+	config.TerraAPI, config.NoSimulator = down.URL, true
 	url := startWith(t, config)
 	for user, reference := range map[string]string{"u-failing": "alice", "u-unnamed": "bob"} {
 		body := string(simulator.Newer.Auth(simulator.User{UserID: user, Provider: "GARMIN", ReferenceID: reference, CreatedAt: time.Now()}))
