@@ -46,6 +46,7 @@ func commands() []command {
 		{"unsettled", "the connections that are not settled yet, and why", tool.unsettled},
 		{"show", "everything held about one of your users, or about one connection", tool.show},
 		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
+		{"doctor", "examine a deployed stack end to end", tool.doctor},
 		{"events", "write a signed API Gateway event of every type, for sam local invoke", tool.events},
 		{"version", "which Handover this is", tool.version},
 	}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cloudformationtypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/handover-dev/handover/internal/deployed"
+	"github.com/handover-dev/handover/internal/doctor"
+	"github.com/handover-dev/handover/internal/ledger"
+	"github.com/handover-dev/handover/internal/local"
+	"github.com/handover-dev/handover/internal/local/simulator"
+	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/realparts"
+	"github.com/handover-dev/handover/internal/settings"
+	"github.com/handover-dev/handover/internal/stack"
+	"github.com/handover-dev/handover/internal/telemetry"
+)
+
+// cloud is what stands in for AWS: moto, and a DynamoDB engine. Its endpoints are in the environment, as the tool reads it.
+type cloud struct {
+	config, tables aws.Config
+}
+
+func newCloud(t *testing.T) cloud {
+	t.Helper()
+	moto, engine := realparts.Moto(t), realparts.DynamoDB(t)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": moto, "AWS_ENDPOINT_URL_DYNAMODB": engine, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+		"AWS_MAX_ATTEMPTS": "1",
+	} {
+		t.Setenv(name, value)
+	}
+	return cloud{realparts.AWSConfig(moto), realparts.AWSConfig(engine)}
+}
+
+// deployment is a stack that is well, and can be made ill before or after it is deployed.
+type deployment struct {
+	t       *testing.T
+	ctx     context.Context
+	cloud   cloud
+	name    string
+	outputs map[string]string
+	secret  settings.Terra
+	key     string
+	begun   string // the key that the ledger was begun with
+	api     string
+}
+
+const goodKey = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+// deploy makes the stack, once ill has changed what it is made of.
+func (c cloud) deploy(t *testing.T, name string, ill func(*deployment)) *deployment {
+	t.Helper()
+	ctx := t.Context()
+	terra := simulator.New(simulator.Config{DevID: "the-dev-id", APIKey: "the-api-key"})
+	api := httptest.NewServer(terra.API())
+	t.Cleanup(api.Close)
+	d := &deployment{
+		t: t, ctx: ctx, cloud: c, name: name, api: api.URL + "/v2", key: goodKey, begun: goodKey,
+		secret: settings.Terra{SigningSecrets: []string{"the-secret"}, DevID: "the-dev-id", APIKey: "the-api-key"},
+		outputs: map[string]string{
+			deployed.AccountsTable: name + "-accounts", deployed.ConnectionsTable: name + "-connections",
+			deployed.WebhookFunction: name + "-webhook", deployed.SweepFunction: name + "-sweep",
+		},
+	}
+	if ill != nil {
+		ill(d)
+	}
+
+	tables := dynamodb.NewFromConfig(c.tables)
+	d.must(ledger.CreateTables(ctx, tables, name+"-accounts", name+"-connections"))
+	begun, err := settings.ParseAccountKey(d.begun)
+	d.must(err)
+	keys, err := ownership.NewAccountKeys(begun)
+	d.must(err)
+	d.must(ledger.NewDynamoDB(tables, name+"-accounts", name+"-connections").CheckKey(ctx, keys.Fingerprint()))
+
+	secrets := secretsmanager.NewFromConfig(c.config)
+	keep := func(name, value string) string {
+		made, err := secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
+		d.must(err)
+		return *made.ARN
+	}
+	terraText, err := json.Marshal(d.secret)
+	d.must(err)
+	d.default_(deployed.TerraSecret, func() string { return keep(name+"-terra", string(terraText)) })
+	d.default_(deployed.AccountKeySecret, func() string { return keep(name+"-key", d.key) })
+
+	topics := sns.NewFromConfig(c.config)
+	for _, output := range []string{deployed.TransfersTopic, deployed.AlarmsTopic} {
+		d.default_(output, func() string {
+			made, err := topics.CreateTopic(ctx, &sns.CreateTopicInput{Name: aws.String(name + "-" + output)})
+			d.must(err)
+			d.subscribe(*made.TopicArn, true)
+			return *made.TopicArn
+		})
+	}
+
+	functions := map[string]string{
+		"ACCOUNTS_TABLE": d.outputs[deployed.AccountsTable], "CONNECTIONS_TABLE": d.outputs[deployed.ConnectionsTable], "TERRA_SECRET_ARN": d.outputs[deployed.TerraSecret],
+		"ACCOUNT_KEY_SECRET_ARN": d.outputs[deployed.AccountKeySecret], "TRANSFERS_TOPIC_ARN": d.outputs[deployed.TransfersTopic], "TERRA_API_URL": d.api, "STACK_NAME": name,
+	}
+	d.default_(deployed.WebhookURL, func() string {
+		s, err := settings.FromEnvironment(func(name string) string { return functions[name] })
+		d.must(err)
+		live, err := stack.New(ctx, s, slog.New(slog.DiscardHandler))
+		d.must(err)
+		handler, err := live.Webhook()
+		d.must(err)
+		mux := http.NewServeMux()
+		mux.Handle("POST /webhook", local.NewGateway(handler))
+		way := httptest.NewServer(mux)
+		t.Cleanup(way.Close)
+		return way.URL + "/webhook"
+	})
+
+	d.alarm(name+"-Unsettled", true, cloudwatchtypes.StateValueOk)
+	d.metric(telemetry.Accepted, time.Now().Add(-time.Hour))
+	d.metric(telemetry.Sweeps, time.Now().Add(-time.Minute))
+
+	template := map[string]any{"Resources": map[string]any{"Topic": map[string]any{"Type": "AWS::SNS::Topic"}}, "Outputs": map[string]any{}}
+	for output, value := range d.outputs {
+		template["Outputs"].(map[string]any)[output] = map[string]any{"Value": value}
+	}
+	text, err := json.Marshal(template)
+	d.must(err)
+	_, err = cloudformation.NewFromConfig(c.config).CreateStack(ctx, &cloudformation.CreateStackInput{
+		StackName: &name, TemplateBody: aws.String(string(text)), Capabilities: []cloudformationtypes.Capability{cloudformationtypes.CapabilityCapabilityIam},
+	})
+	d.must(err)
+	return d
+}
+
+func (d *deployment) must(err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// default_ sets an output, unless an illness has.
+func (d *deployment) default_(output string, value func() string) {
+	if _, set := d.outputs[output]; !set {
+		d.outputs[output] = value()
+	}
+}
+
+// subscribe subscribes a queue to a topic, with a queue for what it cannot take or without.
+func (d *deployment) subscribe(topic string, redrive bool) {
+	d.t.Helper()
+	queue, err := sqs.NewFromConfig(d.cloud.config).CreateQueue(d.ctx, &sqs.CreateQueueInput{QueueName: aws.String(fmt.Sprintf("%s-%d", d.name, time.Now().UnixNano()))})
+	d.must(err)
+	arn := "arn:aws:sqs:us-east-1:123456789012:" + (*queue.QueueUrl)[strings.LastIndex(*queue.QueueUrl, "/")+1:]
+	attributes := map[string]string{}
+	if redrive {
+		attributes["RedrivePolicy"] = `{"deadLetterTargetArn":"` + arn + `"}`
+	}
+	_, err = sns.NewFromConfig(d.cloud.config).Subscribe(d.ctx, &sns.SubscribeInput{TopicArn: &topic, Protocol: aws.String("sqs"), Endpoint: &arn, Attributes: attributes})
+	d.must(err)
+}
+
+func (d *deployment) alarm(name string, acts bool, state cloudwatchtypes.StateValue) {
+	d.t.Helper()
+	client := cloudwatch.NewFromConfig(d.cloud.config)
+	_, err := client.PutMetricAlarm(d.ctx, &cloudwatch.PutMetricAlarmInput{
+		AlarmName: &name, AlarmDescription: aws.String("what the alarm's description says to do"), ActionsEnabled: &acts, Namespace: aws.String("Handover"),
+		MetricName: aws.String("Unsettled"), Statistic: cloudwatchtypes.StatisticSum, Period: aws.Int32(60), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		ComparisonOperator: cloudwatchtypes.ComparisonOperatorGreaterThanThreshold,
+	})
+	d.must(err)
+	_, err = client.SetAlarmState(d.ctx, &cloudwatch.SetAlarmStateInput{AlarmName: &name, StateValue: state, StateReason: aws.String("the test said so")})
+	d.must(err)
+}
+
+func (d *deployment) metric(metric telemetry.Metric, at time.Time) {
+	d.t.Helper()
+	_, err := cloudwatch.NewFromConfig(d.cloud.config).PutMetricData(d.ctx, &cloudwatch.PutMetricDataInput{
+		Namespace: aws.String("Handover"), MetricData: []cloudwatchtypes.MetricDatum{{
+			MetricName: aws.String(string(metric)), Timestamp: &at, Value: aws.Float64(1), Dimensions: []cloudwatchtypes.Dimension{{Name: aws.String("Stack"), Value: &d.name}},
+		}},
+	})
+	d.must(err)
+}
+
+// examine runs the tool, and returns what it found by check: "check: what", and how it ended.
+func (d *deployment) examine() (faults []string, all []doctor.Finding, status int) {
+	d.t.Helper()
+	var stdout, stderr bytes.Buffer
+	tool := tool{getenv: os.Getenv, stdout: &stdout, stderr: &stderr}
+	status = tool.status(tool.run(d.ctx, []string{"doctor", "-stack", d.name, "-terra-api", d.api, "-json"}))
+	decoder := json.NewDecoder(&stdout)
+	for decoder.More() {
+		var f doctor.Finding
+		d.must(decoder.Decode(&f))
+		all = append(all, f)
+		if f.State == doctor.Fault {
+			faults = append(faults, f.Check+": "+f.What)
+		}
+	}
+	return faults, all, status
+}
+
+// functionsAreAbsent: moto makes functions only with Docker, so every stack here lacks them. That they are found missing is itself a check.
+func withoutFunctions(faults []string) []string {
+	return slices.DeleteFunc(slices.Clone(faults), func(f string) bool {
+		return strings.Contains(f, "function: the function ") && strings.HasSuffix(f, " is not there")
+	})
+}
+
+// TestDoctor: a stack that is well has no fault; each planted fault is named, and no other.
+func TestDoctor(t *testing.T) {
+	c := newCloud(t)
+
+	t.Run("well", func(t *testing.T) {
+		faults, all, _ := c.deploy(t, "well", nil).examine()
+		if left := withoutFunctions(faults); len(left) > 0 || len(faults) != 2 {
+			t.Errorf("a stack that is well has faults: %q", faults)
+		}
+		for _, f := range all {
+			if f.State == doctor.Unknown {
+				t.Errorf("%s was not examined: %s", f.Check, f.What)
+			}
+		}
+	})
+
+	tests := []struct {
+		name    string
+		before  func(*deployment) // ill from the beginning
+		after   func(*deployment) // falls ill
+		want    string
+		andWhat string // what follows from it
+	}{
+		{"no-output", func(d *deployment) { d.outputs[deployed.WebhookURL] = "" }, nil, "outputs: the stack has no output WebhookUrl", ""},
+		{"dead-url", func(d *deployment) { d.outputs[deployed.WebhookURL] = "http://127.0.0.1:1/webhook" }, nil, "webhook url: nothing answers there", ""},
+		{"not-handover", func(d *deployment) {
+			takesAll := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			d.t.Cleanup(takesAll.Close)
+			d.outputs[deployed.WebhookURL] = takesAll.URL
+		}, nil, "webhook url: a webhook without a signature was answered 200", ""},
+		{"another-secret", nil, func(d *deployment) {
+			d.rewrite(deployed.TerraSecret, `{"signing_secrets":["reset"],"dev_id":"the-dev-id","api_key":"the-api-key"}`)
+		},
+			"webhook url: a webhook signed with the stack's own secret was answered 401", ""},
+		{"empty-secret", func(d *deployment) { d.secret = settings.Terra{} }, nil, "terra secret: Terra's secret has no signing secret", "webhook url: a webhook without a signature was answered 500"},
+		{"no-api-key", func(d *deployment) { d.secret.APIKey = "" }, nil, "terra secret: Terra's secret has no dev_id or no api_key", ""},
+		{"wrong-api-key", func(d *deployment) { d.secret.APIKey = "another" }, nil, "terra credentials: Terra's API refuses them", ""},
+		{"terra-down", func(d *deployment) { d.api = "http://127.0.0.1:1/v2" }, nil, "terra credentials: Terra's API does not answer", ""},
+		{"unusable-key", func(d *deployment) { d.key = "lost" }, nil, "account key: the account key is not 64 hexadecimal digits", "webhook url: a signed webhook was answered 500"},
+		{"another-key", func(d *deployment) { d.begun = strings.Repeat("ab", 32) }, nil, "account key: the account key is not the one that the ledger was begun with", "webhook url: a signed webhook was answered 500"},
+		{"no-table", func(d *deployment) { d.outputs[deployed.ConnectionsTable] = "absent" }, nil, "connections table: the table absent is not there", ""},
+		{"no-index", func(d *deployment) { d.outputs[deployed.ConnectionsTable] = d.name + "-accounts" }, nil, "connections table: the table no-index-accounts has no active index todo",
+			"connections table: the key of table no-index-accounts is not user_id"},
+		{"no-subscriber", func(d *deployment) { d.outputs[deployed.TransfersTopic] = d.topic() }, nil, "topic: nobody has subscribed to arn:", ""},
+		{"no-team", func(d *deployment) { d.outputs[deployed.AlarmsTopic] = d.topic() }, nil, "alarms topic: nobody has subscribed to arn:", ""},
+		{"no-topic", func(d *deployment) { d.outputs[deployed.TransfersTopic] = "arn:aws:sns:us-east-1:123456789012:gone" }, nil, "topic: the topic arn:aws:sns:us-east-1:123456789012:gone cannot be asked", ""},
+		{"no-redrive", nil, func(d *deployment) { d.subscribe(d.outputs[deployed.TransfersTopic], false) }, "topic: the subscription of sqs arn:", ""},
+		{"raised", nil, func(d *deployment) { d.alarm("raised-Raised", true, cloudwatchtypes.StateValueAlarm) }, "alarms: the alarm raised-Raised is raised: the test said so", ""},
+		{"mute", nil, func(d *deployment) { d.alarm("mute-Mute", false, cloudwatchtypes.StateValueOk) }, "alarms: the alarm mute-Mute tells nobody", ""},
+		{"waits", nil, func(d *deployment) {
+			rows := ledger.NewDynamoDB(dynamodb.NewFromConfig(d.cloud.tables), d.outputs[deployed.AccountsTable], d.outputs[deployed.ConnectionsTable])
+			_, _, err := rows.Insert(d.ctx, ownership.Connection{UserID: "w", Version: 1, ToDo: true, NextAttempt: time.Now().Add(-time.Hour)})
+			d.must(err)
+		}, "unsettled: 1 connection(s) have been due for over 15 minutes", ""},
+		{"dead-letters", func(d *deployment) {
+			queues := sqs.NewFromConfig(d.cloud.config)
+			queue, err := queues.CreateQueue(d.ctx, &sqs.CreateQueueInput{QueueName: aws.String("dead-letters")})
+			d.must(err)
+			_, err = queues.SendMessage(d.ctx, &sqs.SendMessageInput{QueueUrl: queue.QueueUrl, MessageBody: aws.String("{}")})
+			d.must(err)
+			d.outputs[deployed.RevokeDeadLettersURL] = *queue.QueueUrl
+		}, nil, "dead letters: 1 announcement(s) whose connection could not be ended", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := c.deploy(t, test.name, test.before)
+			if test.after != nil {
+				test.after(d)
+			}
+			faults, _, status := d.examine()
+			if status != statusFault {
+				t.Errorf("it ended with %d, want %d", status, statusFault)
+			}
+			found := slices.DeleteFunc(withoutFunctions(faults), func(f string) bool { return test.andWhat != "" && strings.HasPrefix(f, test.andWhat) })
+			if len(found) != 1 || !strings.HasPrefix(found[0], test.want) {
+				t.Errorf("found %q, want %q", found, test.want)
+			}
+		})
+	}
+
+	t.Run("no webhook, no sweep, no alarms", func(t *testing.T) {
+		d := c.deploy(t, "quiet", nil)
+		d.name = "silent" // another stack's metrics and alarms are not this one's
+		_, err := cloudformation.NewFromConfig(c.config).CreateStack(d.ctx, &cloudformation.CreateStackInput{StackName: &d.name, TemplateBody: aws.String(
+			`{"Resources":{"T":{"Type":"AWS::SNS::Topic"}},"Outputs":{"AccountsTableName":{"Value":"quiet-accounts"}}}`)})
+		d.must(err)
+		faults, _, _ := d.examine()
+		for _, want := range []string{"outputs: the stack has no output WebhookUrl, TerraSecretArn", "alarms: the stack has no alarms", "last webhook: no webhook of Terra's was accepted for 24h0m0s", "last sweep: the sweep has not run for 15m0s"} {
+			if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, want) }) {
+				t.Errorf("%q is not among %q", want, faults)
+			}
+		}
+	})
+
+	t.Run("no such stack", func(t *testing.T) {
+		d := deployment{t: t, ctx: t.Context(), name: "absent"}
+		if faults, all, status := d.examine(); status != statusFault || len(faults)+len(all) > 0 {
+			t.Errorf("it ended with %d and %v", status, all)
+		}
+	})
+}
+
+// topic makes a topic without subscriptions.
+func (d *deployment) topic() string {
+	made, err := sns.NewFromConfig(d.cloud.config).CreateTopic(d.ctx, &sns.CreateTopicInput{Name: aws.String(d.name + "-lonely")})
+	d.must(err)
+	return *made.TopicArn
+}
+
+// rewrite puts another value into a secret of the stack.
+func (d *deployment) rewrite(output, value string) {
+	_, err := secretsmanager.NewFromConfig(d.cloud.config).PutSecretValue(d.ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String(d.outputs[output]), SecretString: &value})
+	d.must(err)
+}
