@@ -123,9 +123,7 @@ func (c cloud) deploy(t *testing.T, name string, ill func(*deployment)) *deploym
 	d.default_(deployed.WebhookURL, func() string {
 		s, err := settings.FromEnvironment(func(name string) string { return functions[name] })
 		d.must(err)
-		live, err := stack.New(ctx, s, slog.New(slog.DiscardHandler))
-		d.must(err)
-		handler, err := live.Webhook()
+		handler, err := stack.New(ctx, s, slog.New(slog.DiscardHandler)).Webhook()
 		d.must(err)
 		mux := http.NewServeMux()
 		mux.Handle("POST /webhook", local.NewGateway(handler))
