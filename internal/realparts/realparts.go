@@ -91,6 +91,12 @@ func Chromium(t testing.TB) (path string) {
 	return ""
 }
 
+// SAM returns the path of a Python that has SAM's own transform, samtranslator.
+func SAM(t testing.TB) (path string) {
+	t.Helper()
+	return program(t, "SAM's transform", "venv-cfn-lint/bin/python")
+}
+
 // AWSConfig is a configuration that sends every call to endpoint, with invented credentials and the SDK's default retries.
 func AWSConfig(endpoint string) aws.Config {
 	return aws.Config{

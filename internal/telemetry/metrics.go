@@ -69,8 +69,8 @@ func (m Metric) Share(n, all int) slog.Attr {
 	return slog.Float64(string(m), 100*float64(n)/float64(max(all, 1)))
 }
 
-// unit is CloudWatch's unit of the metric, "" if there is no such metric: only what is listed here gets into CloudWatch.
-func (m Metric) unit() string {
+// Unit is CloudWatch's unit of the metric, "" if there is no such metric: only what is listed here gets into CloudWatch.
+func (m Metric) Unit() string {
 	switch m {
 	case Accepted, Heartbeats, Answered500, SignatureFailures, ClockRefusals, BodiesTooLarge,
 		TerraSecretUnusable, AccountKeyUnusable, AccountKeyMismatch, Transfers, Revocations, Guesses, WithoutReference, Crowded,
@@ -90,9 +90,9 @@ func (m Metric) unit() string {
 func measured(a slog.Attr) bool {
 	switch a.Value.Kind() {
 	case slog.KindInt64:
-		return Metric(a.Key).unit() != ""
+		return Metric(a.Key).Unit() != ""
 	case slog.KindFloat64:
-		return Metric(a.Key).unit() != "" && finite(a.Value)
+		return Metric(a.Key).Unit() != "" && finite(a.Value)
 	}
 	return false
 }
@@ -109,7 +109,7 @@ func appendEMF(line []byte, metrics []string, milliseconds int64, stack string) 
 		line = append(line, `{"Name":"`...)
 		line = append(line, name...)
 		line = append(line, `","Unit":"`...)
-		line = append(line, Metric(name).unit()...)
+		line = append(line, Metric(name).Unit()...)
 		line = append(line, `"}`...)
 	}
 	line = append(line, `]}]},"Stack":`...)

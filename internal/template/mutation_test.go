@@ -1,4 +1,4 @@
-package template_test
+package template
 
 import (
 	"strings"
@@ -52,7 +52,7 @@ var mutations = []struct {
 	{"sweep", "the sweep past its alias", "!Ref SweepFunction.Alias", "!GetAtt SweepFunction.Arn", "SweepSchedule"},
 	{"revoke", "it is on unless refused", "Default: 'off'", "Default: newest-wins", "Revoke"},
 	{"revoke", "a queue that nobody asked for", "    Condition: Revoking\n", "", "RevokeQueue"},
-	{"revoke", "the others need what is not there", "!If [Revoking, !GetAtt RevokeFunction.Arn, !Ref AWS::NoValue]", "!GetAtt RevokeFunction.Arn", "DeploymentPolicy"},
+	{"whole", "the others need what is not there", "!If [Revoking, !GetAtt RevokeFunction.Arn, !Ref AWS::NoValue]", "!GetAtt RevokeFunction.Arn", "DeploymentPolicy"},
 	{"revoke", "guesses are acted upon", "[signed, terra]", "[signed, terra, observed]", "RevokeSubscription"},
 	{"revoke", "only half of what is sure", "[signed, terra]", "[signed]", "RevokeSubscription"},
 	{"revoke", "a type that nobody announces", "account.transferred.v1", "account.transferred", "RevokeSubscription"},
@@ -73,8 +73,8 @@ var mutations = []struct {
 	{"revoke", "one failure repeats the batch", "FunctionResponseTypes", "FunctionResponse", "RevokeFunction"},
 	{"revoke", "a batch that does not fit", "BatchSize: 5", "BatchSize: 10", "RevokeFunction"},
 	{"revoke", "a deployment without its function", "PassthroughCondition: true", "PassthroughCondition: false", "RevokeFunction"},
-	{"revoke", "errors do not stop a deployment", "!Ref RevokeErrorsAlarm", "!Ref WebhookErrorsAlarm", "RevokeFunction"},
-	{"functions", "as many at once as there are", "MaximumConcurrency: 2", "MaximumConcurrency: 1000", "RevokeFunction"},
+	{"rollback", "errors do not stop a deployment of the revoke function", "!Ref RevokeErrorsAlarm", "!Ref WebhookErrorsAlarm", "RevokeFunction"},
+	{"revoke", "as many at once as there are", "MaximumConcurrency: 2", "MaximumConcurrency: 1000", "RevokeFunction"},
 	{"key policy", "announcements cannot be put into the queue", "sns.amazonaws.com", "events.amazonaws.com", "EncryptionKey"},
 	{"key policy", "SNS has the key though nobody revokes", "- Revoking", "- OwnKey", "EncryptionKey"},
 	{"least privilege", "the sweep may read every account", "'#note/*'", "'*'", "SweepPolicy"},
@@ -113,37 +113,86 @@ var mutations = []struct {
 	{"alarms", "no word on what to do", "First:", "Then:", "SweepErrorsAlarm"},
 	{"alarms", "an alarm is lost", "AWS::CloudWatch::Alarm", "AWS::CloudFormation::WaitConditionHandle", "AccountsThrottledAlarm"},
 	{"composite", "an alarm is not in it", ` OR ALARM("${SweepErrorsAlarm}")`, "", "NeedsAPersonAlarm"},
-	{"rollback", "a circle", "!Ref WebhookDurationAlarm", "!Ref WebhookLatencyAlarm", "WebhookFunction"},
+	{"whole", "a circle", "!Ref WebhookDurationAlarm", "!Ref WebhookLatencyAlarm", "WebhookFunction"},
 	{"rollback", "a composite alarm", "!Ref WebhookErrorsAlarm", "!Ref NeedsAPersonAlarm", "WebhookFunction"},
 	{"parameters", "a credential by parameter", "  Source:\n", "  TerraApiKey:\n", "WatchDataEvents"},
 	{"parameters", "a default outside its limits", "Default: 24", "Default: 0", "QuietHours"},
 	{"parameters", "a limit without words", "ConstraintDescription", "Constraint", "RateLimit"},
+	{"whole", "the way in among the webhook function's settings", "STACK_NAME: !Ref AWS::StackName", "WEBHOOK_URL: !Ref WebhookApi", "Globals"},
+	{"environment", "no heartbeat", "WEBHOOK_URL", "URL", "SweepFunction"},
+	{"environment", "a heartbeat past the way in", "/webhook\n", "/\n", "SweepFunction"},
+	{"environment", "metrics of another stack", "STACK_NAME: !Ref AWS::StackName", "STACK_NAME: handover", "Globals"},
+	{"alarms", "a metric that nobody counts", "MetricName: Accepted", "MetricName: Acepted", "QuietAlarm"},
+	{"alarms", "forgeries count as webhooks", "MetricName: Accepted", "MetricName: SignatureFailures", "QuietAlarm"},
+	{"alarms", "silence of the heartbeat is fine", "TreatMissingData: breaching", "TreatMissingData: notBreaching", "WayInBrokenAlarm"},
+	{"alarms", "no sweep, no alarm", "TreatMissingData: breaching", "TreatMissingData: missing", "SweepNotRunningAlarm"},
+	{"alarms", "what is measured once a day is forgotten", "TreatMissingData: ignore", "TreatMissingData: notBreaching", "UnidentifiableAlarm"},
+	{"alarms", "ages are summed up", "Statistic: Maximum", "Statistic: Sum", "UnsettledAlarm"},
+	{"alarms", "counts are averaged", "Statistic: Sum", "Statistic: Average", "SignatureFailuresAlarm"},
+	{"alarms", "always raised", "Threshold: 1\n", "Threshold: 0\n", "GuessesAlarm"},
+	{"alarms", "the other way round", "GreaterThanOrEqualToThreshold", "LessThanThreshold", "TerraFailingAlarm"},
+	{"alarms", "no dimension", "Dimensions: [{ Name: Stack,", "Dimensions: [{ Name: StackName,", "NotRevokedAlarm"},
+	{"alarms", "a unit that nobody writes", "Statistic: Sum", "Unit: Bytes\n      Statistic: Sum", "CrowdedAlarm"},
+	{"alarms", "the log's count is of no stack", "{ Key: Stack, Value: $.stack }", "{ Key: Stack, Value: $.other }", "GatewayTooLarge"},
+	{"alarms", "a filter that finds nothing", "$.status = 429", "$.status = \"429\"", "GatewayThrottled"},
+	{"alarms", "a filter of the wrong log", "!Ref WebhookApiLogs", "!Ref WebhookLogs", "GatewayUnreadable"},
+	{"alarms", "a link to no section", "RUNBOOK.md#quiet", "RUNBOOK.md#silence", "QuietAlarm"},
+	{"alarms", "a command that looks for nothing", "$.Guesses", "$.guess", "GuessesAlarm"},
+	{"alarms", "a log that is not there", "/webhook-api --since", "/api --since", "WebhookLatencyAlarm"},
+	{"way in", "the log does not say whose it is", "\"stack\":\"${AWS::StackName}\"", "\"stack\":\"handover\"", "WebhookApi"},
+	{"dashboard", "no JSON", "\"start\":\"-P1D\",", "\"start\":-P1D,", "Dashboard"},
+	{"dashboard", "a metric that nobody counts", "\"UnsettledAge\"", "\"Age\"", "Dashboard"},
+	{"dashboard", "an alarm is not on it", "\"${GuessesAlarm.Arn}\", ", "", "Dashboard"},
+	{"dashboard", "a queue is not on it", "${RevokeUndelivered.QueueName}", "${RevokeQueue.QueueName}", "Dashboard"},
+	{"dashboard", "another region", "\"region\":\"${AWS::Region}\"", "\"region\":\"us-east-1\"", "Dashboard"},
+	{"dashboard", "a question is not answered", "Is anyone waiting?", "Waiting", "Dashboard"},
+	{"rollback", "answers of 500 do not stop a deployment", ", !Ref WebhookFailingAlarm", "", "WebhookFunction"},
+	{"parameters", "nothing for the Serverless Application Repository", "SemanticVersion: 0.1.0", "Version: 0.1.0", "AWS::ServerlessRepo::Application"},
+	{"whole", "what does not exist", "!Ref SettlePolicy, !Ref RevokePolicy", "!Ref SettlePolicy, !Ref RevokingPolicy", "RevokeRole"},
+	{"functions", "anybody's API may call", "Method: POST, Path: /webhook", "Method: POST, Path: /hook", "WebhookFunction"},
 	{"outputs", "no URL for Terra", "/webhook\n", "\n", "Outputs"},
 }
 
 func TestMutations(t *testing.T) {
-	original := read(t, "template.yaml")
+	whole := read(t, "template.yaml")
+	var mutants []template
 	for _, m := range mutations {
+		// The last such line is the resource's or the parameter's own; an earlier one is its label.
+		from := max(0, strings.LastIndex(whole, m.in+":\n"))
+		before, after := whole[:from], whole[from:]
+		if from == 0 || !strings.Contains(after, m.old) {
+			t.Fatalf("%s: there is no %q, or no %q after it", m.what, m.in, m.old)
+		}
+		mutant, err := parse(before + strings.Replace(after, m.old, m.new, 1))
+		if err != nil {
+			t.Fatalf("%s: %v", m.what, err)
+		}
+		mutants = append(mutants, mutant)
+	}
+	made, refused := stacks(t, mutants...)
+	for i, m := range mutations {
 		t.Run(m.promise+": "+m.what, func(t *testing.T) {
-			// The last such line is the resource's or the parameter's own; an earlier one is its label.
-			from := max(0, strings.LastIndex(original, m.in+":\n"))
-			before, after := original[:from], original[from:]
-			if from == 0 || !strings.Contains(after, m.old) {
-				t.Fatalf("there is no %q, or no %q after it", m.in, m.old)
+			if refused[i] != nil {
+				t.Logf("refused: %v", refused[i])
+				return
 			}
-			s, err := parse(before + strings.Replace(after, m.old, m.new, 1))
-			if err != nil {
-				t.Fatal(err)
-			}
+			known := false
 			for _, p := range promises {
-				if p.name == m.promise {
-					if len(p.check(s)) == 0 {
-						t.Error("nobody noticed")
+				if p.name != m.promise {
+					continue
+				}
+				known = true
+				for _, s := range made[i] {
+					if faults := p.check(s); len(faults) > 0 {
+						t.Log(faults)
+						return
 					}
-					return
 				}
 			}
-			t.Errorf("there is no promise %q", m.promise)
+			if !known {
+				t.Fatalf("there is no promise %q", m.promise)
+			}
+			t.Error("nobody noticed")
 		})
 	}
 }

@@ -1,11 +1,10 @@
-package template_test
+package template
 
 import (
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +25,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// template is a CloudFormation template as plain values. A function in its short form (!Ref X) stands in its long one ({"Ref": "X"});
-// Fn::GetAtt is always one string ("X.Arn").
-type template map[string]any
-
+// parse reads a template as plain values. A function in its short form (!Ref X) stands in its long one ({"Ref": "X"}).
 func parse(text string) (template, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
@@ -81,19 +77,27 @@ func plain(n *yaml.Node) (any, error) {
 		if function != "Ref" {
 			function = "Fn::" + function
 		}
+		if text, is := value.(string); is && function == "Fn::GetAtt" {
+			id, attribute, _ := strings.Cut(text, ".")
+			value = []any{id, attribute}
+		}
 		value = map[string]any{function: value}
 	}
 	return value, nil
 }
 
-// at returns what stands at a path such as "Resources/AccountsTable/Properties/KeySchema/0"; nil if nothing does.
+// template is a CloudFormation template, as decoded from JSON.
+type template map[string]any
+
+// at returns what stands at a path such as "Resources/AccountsTable/Properties/KeySchema/0"; nil if nothing does. A ~ in it is a / in a name.
 func at(value any, path string) any {
 	for _, step := range strings.Split(path, "/") {
+		if whole, is := value.(template); is {
+			value = map[string]any(whole)
+		}
 		switch v := value.(type) {
-		case template:
-			value = v[step]
 		case map[string]any:
-			value = v[step]
+			value = v[strings.ReplaceAll(step, "~", "/")]
 		case []any:
 			i, err := strconv.Atoi(step)
 			if err != nil || i >= len(v) {
@@ -107,7 +111,7 @@ func at(value any, path string) any {
 	return value
 }
 
-func (s template) at(path string) any { return at(map[string]any(s), path) }
+func (t template) at(path string) any { return at(map[string]any(t), path) }
 
 // resource is one of the template's resources.
 type resource struct {
@@ -116,18 +120,18 @@ type resource struct {
 	whole      map[string]any
 }
 
-func (s template) resource(id string) resource {
-	whole, _ := s.at("Resources/" + id).(map[string]any)
+func (t template) resource(id string) resource {
+	whole, _ := t.at("Resources/" + id).(map[string]any)
 	kind, _ := whole["Type"].(string)
 	properties, _ := whole["Properties"].(map[string]any)
 	return resource{id, kind, properties, whole}
 }
 
 // resources returns the resources of the given kinds (of all kinds if none is given), by logical id.
-func (s template) resources(kinds ...string) []resource {
+func (t template) resources(kinds ...string) []resource {
 	var found []resource
-	for _, id := range keys(s["Resources"]) {
-		if r := s.resource(id); len(kinds) == 0 || slices.Contains(kinds, r.kind) {
+	for _, id := range keys(t["Resources"]) {
+		if r := t.resource(id); len(kinds) == 0 || slices.Contains(kinds, r.kind) {
 			found = append(found, r)
 		}
 	}
@@ -163,8 +167,6 @@ func text(v any) string {
 	return strings.TrimSpace(b.String())
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Za-z0-9:.]+)\}`)
-
 // references returns what v refers to: parameters, resources (without attribute) and conditions, each once, sorted.
 func references(v any) []string {
 	found := map[string]any{}
@@ -178,9 +180,10 @@ func references(v any) []string {
 		case map[string]any:
 			for name, item := range v {
 				switch target, _ := item.(string); {
-				case name == "Ref" || name == "Fn::GetAtt":
-					id, _, _ := strings.Cut(target, ".")
-					found[id] = nil
+				case name == "Ref" && target != "":
+					found[target] = nil
+				case name == "Fn::GetAtt" && at(item, "0") != nil:
+					found[fmt.Sprint(at(item, "0"))] = nil
 				case name == "Fn::Sub" && target == "": // a text and what its own variables stand for
 					walk(map[string]any{"Fn::Sub": at(item, "0")})
 					walk(at(item, "1"))

@@ -130,7 +130,7 @@ func (r *resolver) function(name string, argument any) (result any, known bool) 
 	return nil, false
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Za-z0-9:.]+)\}`)
+var variable = regexp.MustCompile(`\$\{([A-Za-z0-9_:.]+)\}`)
 
 // sub puts in what is known: the text's own variables, parameters, and resources in the place of variables that stand for them.
 func (r *resolver) sub(argument any) any {
