@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -143,19 +144,23 @@ func (b *browser) dark(dark bool) {
 	}})
 }
 
-// picture keeps what is seen as a picture, if SCREENSHOTS names a folder.
+// picture takes a picture of what is seen, small enough for the README. It is kept if SCREENSHOTS names a folder:
+//
+//	SCREENSHOTS=$PWD/.github go test ./internal/local -run TestPageInBrowser
 func (b *browser) picture(name string) {
 	b.t.Helper()
-	folder := os.Getenv("SCREENSHOTS")
-	if folder == "" {
-		return
-	}
-	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	quality := int64(82)
+	picture, err := chromedp.Call(b.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil {
-		b.t.Fatal(err)
+	if size := len(picture.Data); size < 5_000 || size > 150_000 {
+		b.t.Errorf("the picture %s has %d bytes", name, size)
+	}
+	if folder := os.Getenv("SCREENSHOTS"); folder != "" {
+		if err := os.WriteFile(filepath.Join(folder, name+".webp"), picture.Data, 0o644); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 }
 
@@ -229,7 +234,6 @@ func TestPageInBrowser(t *testing.T) {
 	url := startTold(t)
 	b := openBrowser(t, url)
 	b.see("the start")
-	b.picture("console-start")
 	names, _ := storyNames(t, url)
 	for _, name := range names {
 		b.play(name)
@@ -237,6 +241,19 @@ func TestPageInBrowser(t *testing.T) {
 			t.Errorf("%s:\n%s", name, b.eval(`document.querySelector('#story').innerText`))
 		}
 		b.see(name)
+		switch name {
+		case "same-watch":
+			b.picture("console")
+			b.size(390, 844)
+			b.eval(`document.querySelector('#story').scrollIntoView()`)
+			b.picture("console-phone")
+			b.size(1280, 900)
+		case "forged":
+			b.dark(true)
+			b.eval(`document.querySelector('#filter').scrollIntoView()`)
+			b.picture("console-dark")
+			b.dark(false)
+		}
 	}
 	ask(t, "POST", url+"/webhook", "{\"type\":\n nonsense}", signed("{\"type\":\n nonsense}"))
 	b.until(`document.querySelector('#webhooks .row .kind').textContent === 'no type'`)
