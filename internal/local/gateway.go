@@ -25,9 +25,14 @@ const (
 	maxEvent       = 6<<20 + 100
 )
 
+// concurrency is how many events the function has at once; further ones wait. Lambda has an instance for each. Here all share one machine, and more would only
+// keep each other from being stored in time.
+const concurrency = 64
+
 // NewGateway is a thin API Gateway HTTP API in front of a function: it builds the very event, payload format 2.0, that the function gets on AWS. It
 // stands at a route that takes POST only.
 func NewGateway(function lambda.Handler) http.Handler {
+	running := make(chan struct{}, concurrency)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -51,6 +56,8 @@ func NewGateway(function lambda.Handler) http.Handler {
 			gatewayError(w, http.StatusRequestEntityTooLarge)
 			return
 		}
+		running <- struct{}{}
+		defer func() { <-running }()
 		// A caller who hangs up does not stop a function.
 		answer, err := function.Invoke(context.WithoutCancel(r.Context()), event)
 		if err != nil {

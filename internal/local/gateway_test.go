@@ -12,7 +12,9 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -205,4 +207,43 @@ func TestHangUp(t *testing.T) {
 	if len(f.events) != 1 || f.ended != nil {
 		t.Errorf("asked %d times, context %v", len(f.events), f.ended)
 	}
+}
+
+// waits is a function that answers when it may.
+type waits struct{ begun, may chan struct{} }
+
+func (f waits) Invoke(context.Context, []byte) ([]byte, error) {
+	f.begun <- struct{}{}
+	<-f.may
+	return []byte(accepted), nil
+}
+
+// In a rush events wait for their turn, and each is answered.
+func TestConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const requests, atOnce = 200, 64
+		f := waits{make(chan struct{}, requests), make(chan struct{}, requests)}
+		gateway := local.NewGateway(f)
+		var answered atomic.Int64
+		for range requests {
+			go func() {
+				w := httptest.NewRecorder()
+				gateway.ServeHTTP(w, post(`{}`, "application/json"))
+				if w.Code == 200 {
+					answered.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if len(f.begun) != atOnce {
+			t.Errorf("%d at once, want %d", len(f.begun), atOnce)
+		}
+		for range requests {
+			f.may <- struct{}{}
+		}
+		synctest.Wait()
+		if answered.Load() != requests {
+			t.Errorf("%d answered, want %d", answered.Load(), requests)
+		}
+	})
 }

@@ -132,6 +132,8 @@ func (p *program) assemble(ctx context.Context) error {
 		Seen:    seen,
 		Log:     console.Log(p.log),
 		Now:     time.Now,
+
+		Settling: make(chan struct{}, 8),
 	}
 	p.sweep = &sweep.Sweep{
 		Keeper: keeper.Get, Queue: p.ledger, Log: p.log, Now: time.Now,

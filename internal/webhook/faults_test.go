@@ -355,3 +355,32 @@ func TestLogLine(t *testing.T) {
 		"account": b.keys.Account("GARMIN", "watch"), "delivery": "5f0c:chunk:1", "transfers": 1, "guesses": 1, "asked": 2, "ms": 0,
 	})
 }
+
+// In a rush, a webhook for which there is no room to settle is stored and acknowledged, and the sweep does the rest: the end is the same.
+func TestNoRoomToSettle(t *testing.T) {
+	for name, story := range stories() {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			maps.Copy(b.terra.profiles, story.profiles)
+			for _, body := range story.given {
+				b.deliver(body)
+			}
+			asked, said := len(b.terra.asked), len(b.topic.said)
+			b.Settling = make(chan struct{}, 1)
+			b.Settling <- struct{}{}
+			b.deliver(story.body)
+			if len(b.terra.asked) > asked || len(b.topic.said) > said {
+				t.Errorf("settled at once: asked %q, announced %q", b.terra.asked, b.topic.said)
+			}
+			<-b.Settling
+			b.deliver(story.body) // the same again settles what it finds to do
+			if len(b.Settling) > 0 {
+				t.Error("keeps its place")
+			}
+			b.settleAll()
+			checkList(t, "rows", b.rows(), story.rows)
+			slices.Sort(b.topic.said)
+			checkList(t, "announced", slices.Compact(b.topic.said), story.said)
+		})
+	}
+}

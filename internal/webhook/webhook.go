@@ -48,8 +48,13 @@ type Handler struct {
 	Keeper  func(ctx context.Context) (*ownership.Keeper, error) // fails while the account key cannot be had, or is the wrong one
 	Peeker  Peeker
 	Seen    *Seen // nil: events that only carry data are not looked at
-	Log     *slog.Logger
-	Now     func() time.Time
+
+	// Settling has room for the webhooks that may settle at once what they have stored; the others leave it to the sweep, so that in a rush what comes is
+	// stored first. nil: each settles, as on Lambda, where no two webhooks share an instance.
+	Settling chan struct{}
+
+	Log *slog.Logger
+	Now func() time.Time
 }
 
 var (
@@ -203,6 +208,15 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 		}
 	}
 	// From here everything is stored, and 200 is owed whatever happens.
+	if h.Settling != nil {
+		select {
+		case h.Settling <- struct{}{}:
+			defer func() { <-h.Settling }()
+		default:
+			line.result.Waiting = "others are settled first"
+			return nil
+		}
+	}
 	line.result, line.later = keeper.Settle(ctx, toDo...)
 	return nil
 }
