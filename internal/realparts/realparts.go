@@ -97,6 +97,16 @@ func SAM(t testing.TB) (path string) {
 	return program(t, "SAM's transform", "venv-cfn-lint/bin/python")
 }
 
+// Make returns the path of make.
+func Make(t testing.TB) (path string) {
+	t.Helper()
+	path, err := exec.LookPath("make")
+	if err != nil {
+		absent(t, "make", "install the package of this name")
+	}
+	return path
+}
+
 // AWSConfig is a configuration that sends every call to endpoint, with invented credentials and the SDK's default retries.
 func AWSConfig(endpoint string) aws.Config {
 	return aws.Config{

@@ -1,13 +1,22 @@
 package template
 
 import (
+	"bytes"
+	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/handover-dev/handover/internal/realparts"
+	"github.com/handover-dev/handover/internal/settings"
 )
 
 // TestBuild: every function has its code, and the target by which `sam build` makes it.
@@ -25,6 +34,74 @@ func TestBuild(t *testing.T) {
 		if target := "\nbuild-" + function.id + ":\n\t$(call bootstrap," + folder + ",$(or $(GOARCH),arm64),$(ARTIFACTS_DIR))\n"; !strings.Contains(makefile, target) {
 			t.Errorf("the Makefile has not the target %s", target)
 		}
+	}
+}
+
+// TestBuildIsTheSame: whoever builds a function, and wherever, gets the same file, static and stripped; a changed Go file in any folder changes it.
+func TestBuildIsTheSame(t *testing.T) {
+	here, err := filepath.Abs(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}
+{{end}}{{range .EmbedFiles}}{{$dir}}/{{.}}
+{{end}}{{end}}{{end}}`, "./functions/webhook")
+	packages.Dir = here
+	output, err := packages.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	files := []string{filepath.Join(here, "go.mod"), filepath.Join(here, "go.sum"), filepath.Join(here, "Makefile")}
+	for _, file := range append(files, strings.Fields(string(output))...) {
+		relative, err := filepath.Rel(here, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := read(t, relative)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(elsewhere, relative)), 0o755), os.WriteFile(filepath.Join(elsewhere, relative), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := func(folder string) []byte {
+		artifacts := t.TempDir()
+		command := exec.Command(realparts.Make(t), "build-WebhookFunction", "GOARCH="+runtime.GOARCH, "ARTIFACTS_DIR="+artifacts)
+		command.Dir = folder
+		if output, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, output)
+		}
+		binary, err := os.ReadFile(filepath.Join(artifacts, "bootstrap"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return binary
+	}
+	first := build(here)
+	if !bytes.Equal(first, build(elsewhere)) {
+		t.Error("two folders give two files")
+	}
+	if bytes.Contains(first, []byte(here)) {
+		t.Error("the file names the folder that it was built in")
+	}
+	file, err := elf.NewFile(bytes.NewReader(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if libraries, err := file.ImportedLibraries(); err == nil && len(libraries) > 0 {
+		t.Errorf("it needs %q", libraries)
+	}
+	for _, section := range []string{".interp", ".dynamic", ".symtab", ".debug_info", ".zdebug_info", ".note.go.buildid"} {
+		if file.Section(section) != nil {
+			t.Errorf("it has %s: it is not static, not stripped, or says who built it", section)
+		}
+	}
+
+	changed := filepath.Join(elsewhere, "internal", "ownership", "changed.go")
+	if err := os.WriteFile(changed, []byte("package ownership\n\nfunc init() { println(1) }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(first, build(elsewhere)) {
+		t.Error("a changed file changes nothing")
 	}
 }
 
@@ -61,6 +138,10 @@ func TestConfigurations(t *testing.T) {
 			}
 		}
 	}
+	// SAM's cache looks at one folder only; Go's notices every changed file.
+	if n := strings.Count(config, "\nbuild_in_source = true\ncached = false\n"); n != 3 || strings.Contains(config, "cached = true") {
+		t.Errorf("%d of 3 environments are built anew every time", n)
+	}
 	overrides := regexp.MustCompile(`(?m)^  "(\w+)=(.*)",$`).FindAllStringSubmatch(config, -1)
 	if len(overrides) == 0 {
 		t.Fatal("no parameter is set")
@@ -73,5 +154,38 @@ func TestConfigurations(t *testing.T) {
 		for _, fault := range permits(p, o[2]) {
 			t.Errorf("%s %s", o[1], fault)
 		}
+	}
+}
+
+// TestLocalEnvironment: what `sam local` tells the functions instead (.sam-local.json) they take, and it makes the example events good on any date.
+func TestLocalEnvironment(t *testing.T) {
+	var local struct{ Parameters map[string]string }
+	if err := json.Unmarshal([]byte(read(t, ".sam-local.json")), &local); err != nil {
+		t.Fatal(err)
+	}
+	s := original(t)[0]
+	var told []string
+	for _, name := range []string{"webhook", "sweep"} {
+		told = append(told, keys(at(s.of(name).properties, "Environment/Variables"))...)
+	}
+	for name := range local.Parameters {
+		if !slices.Contains(told, name) {
+			t.Errorf("SAM passes on no %s, since the template has no such variable", name)
+		}
+	}
+	got, err := settings.FromEnvironment(func(name string) string {
+		if value, set := local.Parameters[name]; set {
+			return value
+		}
+		return strings.ReplaceAll(s.where(at(s.of("sweep").properties, "Environment/Variables/"+name)), " ", "-")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if years := got.ReplayWindow.Hours() / 24 / 365; years < 50 {
+		t.Errorf("signatures are good for %.0f years", years)
+	}
+	if got.WebhookURL != "" {
+		t.Errorf("a sweep on this machine would knock at %s", got.WebhookURL)
 	}
 }
