@@ -118,7 +118,7 @@ func TestCrashStoryCrashes(t *testing.T) {
 	all := strings.Join(texts, "\n")
 	for _, want := range []string{
 		"Handover ends before it can answer\nHandover has bob's connection in its ledger, with a work mark\nHandover lets the sweep take it up",
-		"Handover the sweep finishes what was left\nYour backend hears: alice → bob (connected_by_other, signed)\nTerra it got no answer",
+		"Handover the sweep finishes what was left\nYour backend hears: alice → bob (connected_by_other, the order is sure)\nTerra it got no answer",
 		"Handover finds nothing new in it, answers 200",
 	} {
 		if !strings.Contains(all, want) {

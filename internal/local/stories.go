@@ -19,7 +19,7 @@ import (
 // stories are what the page plays. Everybody in them is invented, and each play has a wearable of its own. What they say of Handover and of the backend is
 // read from the program that runs, and so is the outcome; only what is expected is written here.
 func (p *program) stories() []console.Story {
-	const passed = "alice → bob (connected_by_other, signed)"
+	const passed = "alice → bob (connected_by_other, the order is sure)"
 	list := []console.Story{
 		{
 			Name: "same-watch", Title: "The same watch on two users",
@@ -29,7 +29,7 @@ func (p *program) stories() []console.Story {
 		{
 			Name: "family-tablet", Title: "A family tablet",
 			Lead:   "Mum hands the tablet to her daughter, who logs in. A phone's or tablet's health data keeps its connection: Terra sends no auth. The next data carries another reference_id.",
-			Expect: console.Outcome{Answers: "200, 200", Owner: "daughter", Heard: "mum → daughter (reassigned, signed)", Left: "nothing"},
+			Expect: console.Outcome{Answers: "200, 200", Owner: "daughter", Heard: "mum → daughter (reassigned, the order is sure)", Left: "nothing"},
 		},
 		{
 			Name: "sold-device", Title: "A sold device",

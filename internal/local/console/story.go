@@ -119,7 +119,11 @@ func (h Heard) String() string {
 	if h.Type != ownership.Transferred {
 		return h.Who()
 	}
-	return fmt.Sprintf("%s (%s, %s)", h.Who(), h.Reason, h.Order)
+	order := "the order is sure"
+	if !h.Order.Sure() {
+		order = "the order is a guess"
+	}
+	return fmt.Sprintf("%s (%s, %s)", h.Who(), h.Reason, order)
 }
 
 // tell plays a story to its end and answers with the play: 404 for an unknown one, 409 for one that cannot be played here or now.
