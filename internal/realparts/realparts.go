@@ -72,6 +72,12 @@ func Subscriber(t testing.TB, folder string) (command []string) {
 	return []string{binary}
 }
 
+// AWSCLI returns the folder of the AWS CLI. It is version 1: version 2 is not on PyPI. The commands that are tried with it are the same in both.
+func AWSCLI(t testing.TB) (folder string) {
+	t.Helper()
+	return filepath.Dir(program(t, "the AWS CLI", "venv-aws/bin/aws"))
+}
+
 // AsyncAPI returns the command that judges an AsyncAPI document, whose path is to be added.
 func AsyncAPI(t testing.TB) (command []string) {
 	t.Helper()
