@@ -47,6 +47,7 @@ func commands() []command {
 		{"show", "everything held about one of your users, or about one connection", tool.show},
 		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
 		{"doctor", "examine a deployed stack end to end", tool.doctor},
+		{"try-subscriber", "drive your own endpoint through what it will meet, and report what it does wrong", tool.trySubscriber},
 		{"events", "write a signed API Gateway event of every type, for sam local invoke", tool.events},
 		{"version", "which Handover this is", tool.version},
 	}

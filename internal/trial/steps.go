@@ -1,0 +1,400 @@
+package trial
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/handover-dev/handover/internal/local/simulator"
+	"github.com/handover-dev/handover/internal/local/topic"
+	"github.com/handover-dev/handover/internal/ownership"
+)
+
+// step is one step of a trial: its name, what a right subscriber does, and how that is tried.
+type step struct {
+	name, tries string
+	play        func(*stage, context.Context) error
+}
+
+func steps() []step {
+	return []step{
+		{"transfer", "an account has passed: the connection that lost it is ended, and no other", (*stage).plain},
+		{"duplicate", "the same message again is answered 2xx, and nothing is done twice", (*stage).duplicate},
+		{"disorder", "two messages in the wrong order are both done", (*stage).disorder},
+		{"stale", "an old message ends the old connection, and not the person's newer one", (*stage).stale},
+		{"observed", "a guessed order ends nothing", (*stage).observed},
+		{"reassigned", "one connection under another reference_id is not ended", (*stage).reassigned},
+		{"revoked", "the news that a connection has ended is taken, and nothing is done", (*stage).revoked},
+		{"new-type", "an event of a type to come is taken or refused for good, and nothing is done", (*stage).newType},
+		{"gone", "a connection that Terra does not know any more counts as ended", (*stage).gone},
+		{"outage", "while Terra fails, nothing is lost", (*stage).outage},
+		{"altered", "a message that was altered is refused", (*stage).altered},
+		{"unsigned", "a message without a signature is refused", (*stage).unsigned},
+		{"other-topic", "a message that SNS has signed for another topic is refused", (*stage).otherTopic},
+		{"other-certificate", "a message that is signed by a certificate from elsewhere is refused", (*stage).otherCertificate},
+		{"confirmation", "the subscription to the topic is confirmed", (*stage).confirmation},
+		{"other-confirmation", "a subscription to another topic is not confirmed", (*stage).otherConfirmation},
+	}
+}
+
+const unreachable = "Is the subscriber running, and is this its URL?"
+
+func id() string { return strings.ToLower(rand.Text()) }
+
+// couple is an account that has passed from one to another.
+func (s *stage) couple() (account string, previous, current ownership.Holder) {
+	account = id()
+	return account, s.person(account, "alice-"+account), s.person(account, "bob-"+account)
+}
+
+func good(status int) bool { return status/100 == 2 }
+
+func (s *stage) plain(ctx context.Context) error {
+	const step = "transfer"
+	account, alice, bob := s.couple()
+	begun := time.Now()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), nil)
+	if err != nil {
+		return err
+	}
+	status, err := s.deliverSample(ctx, n)
+	switch {
+	case err != nil && time.Since(begun) > snsTimeout:
+		s.fault(step, "Answer within 15 seconds: take the message, and do the work afterwards.", "no answer came in %s: SNS counts that as a failure", snsTimeout)
+	case err != nil:
+		s.fault(step, unreachable, "%v", err)
+	case !good(status):
+		s.fault(step, "A genuine message must be answered 2xx. Do the subscriber's settings (topic, certificate, SNS's URL) fit this trial?", "a genuine announcement was answered %d", status)
+	case !s.within(ctx, func() bool { return s.endedTimes(alice.UserID) > 0 }):
+		s.fault(step, "End the connection previous.user_id: DELETE /auth/deauthenticateUser?user_id=…", "the announcement was answered %d, but %s later the connection that lost the account is not ended", status, s.Patience)
+	case s.endedTimes(bob.UserID) > 0:
+		s.fault(step, "End previous.user_id, never current.user_id: that is the new owner's.", "the new owner's connection was ended")
+	default:
+		s.ok(step, "answered %d, and the connection that lost the account was ended", status)
+	}
+	return nil
+}
+
+func (s *stage) duplicate(ctx context.Context) error {
+	const step = "duplicate"
+	account, alice, bob := s.couple()
+	a := transfer(account, alice, bob)
+	for range 3 {
+		status, err := s.deliver(ctx, a)
+		if err != nil || !good(status) {
+			s.fault(step, "SNS delivers at least once: answer 2xx to what is done already.", "the same announcement again was answered %d", status)
+			return err
+		}
+		s.within(ctx, func() bool { return s.endedTimes(alice.UserID) > 0 })
+	}
+	s.settle(ctx)
+	switch n := s.endedTimes(alice.UserID); {
+	case n > 1:
+		s.fault(step, "Remember the ids of what is done, and drop what comes again.", "the same announcement three times ended the connection %d times", n)
+	case n == 0:
+		s.fault(step, "End the connection previous.user_id.", "the connection was not ended")
+	default:
+		s.ok(step, "the same announcement three times was done once")
+	}
+	return nil
+}
+
+// settle gives a subscriber that works in the background the time to do what it should not.
+func (s *stage) settle(ctx context.Context) {
+	select {
+	case <-time.After(min(s.Patience, time.Second)):
+	case <-ctx.Done():
+	}
+}
+
+func (s *stage) disorder(ctx context.Context) error {
+	const step = "disorder"
+	account, alice, bob := s.couple()
+	carol := s.person(account, "carol-"+account)
+	for _, a := range []ownership.Announcement{transfer(account, bob, carol), transfer(account, alice, bob)} {
+		if _, err := s.deliver(ctx, a); err != nil {
+			return err
+		}
+	}
+	both := func() bool { return s.endedTimes(alice.UserID) > 0 && s.endedTimes(bob.UserID) > 0 }
+	switch {
+	case !s.within(ctx, both) && s.endedTimes(bob.UserID) > 0:
+		s.fault(step, "What came late says the truth too: end its previous.user_id all the same. Only your record of who owns the account keeps the newer one.",
+			"of two announcements in the wrong order, the older one was dropped: its connection is still open")
+	case !both():
+		s.fault(step, "End the connection previous.user_id of each.", "of two announcements in the wrong order, not both were done")
+	case s.endedTimes(carol.UserID) > 0:
+		s.fault(step, "End previous.user_id only.", "the owner's connection was ended")
+	default:
+		s.ok(step, "both were done, whatever their order")
+	}
+	return nil
+}
+
+func (s *stage) stale(ctx context.Context) error {
+	const step = "stale"
+	account, alice, bob := s.couple()
+	again := s.person(account, alice.ReferenceID) // alice has it back, by a new connection
+	if _, err := s.deliver(ctx, transfer(account, bob, again)); err != nil {
+		return err
+	}
+	if _, err := s.deliver(ctx, transfer(account, alice, bob)); err != nil { // what was said when she lost it comes only now
+		return err
+	}
+	s.within(ctx, func() bool { return s.endedTimes(alice.UserID) > 0 })
+	s.settle(ctx)
+	if s.endedTimes(again.UserID) > 0 {
+		s.fault(step, "End the connection previous.user_id, never all connections of previous.reference_id: the person may be the owner again.",
+			"an old announcement ended the present owner's connection, because it is the same person's")
+		return nil
+	}
+	s.ok(step, "an old announcement did the present owner no harm")
+	return nil
+}
+
+// untouched sends an announcement after which nobody's connection may be ended.
+func (s *stage) untouched(ctx context.Context, step, do, what string, a ownership.Announcement, holders ...ownership.Holder) error {
+	status, err := s.deliver(ctx, a)
+	if err != nil {
+		return err
+	}
+	s.settle(ctx)
+	for _, h := range holders {
+		if s.endedTimes(h.UserID) > 0 {
+			s.fault(step, do, "%s", what)
+			return nil
+		}
+	}
+	if !good(status) {
+		s.fault(step, "There is nothing to do: answer 2xx, or SNS repeats it and then puts it aside.", "it was answered %d", status)
+		return nil
+	}
+	s.ok(step, "answered %d, and nothing was ended", status)
+	return nil
+}
+
+func (s *stage) observed(ctx context.Context) error {
+	account, alice, bob := s.couple()
+	a := transfer(account, alice, bob)
+	a.Order = ownership.Observed
+	return s.untouched(ctx, "observed", `Leave "order":"observed" to a person, or filter it away: {"order":["signed","terra"]}.`,
+		"a connection was ended although the order is only a guess: it may be the owner's", a, alice, bob)
+}
+
+func (s *stage) reassigned(ctx context.Context) error {
+	alice := s.person(id(), "alice-"+id())
+	bob := alice
+	bob.ReferenceID, bob.Tenure = "bob-"+id(), 2
+	a := transfer("", alice, bob)
+	a.Account, a.Reason = "", ownership.Reassigned
+	return s.untouched(ctx, "reassigned", "If previous.user_id is current.user_id, end nothing: only the old reference_id's access to its data ends.",
+		"the connection was ended, although it goes on under another reference_id", a, alice)
+}
+
+func (s *stage) revoked(ctx context.Context) error {
+	account, alice, _ := s.couple()
+	return s.untouched(ctx, "revoked", "A connection.revoked event asks for nothing: it tells that it is done.", "a connection was ended once more",
+		ownership.Announcement{Type: ownership.Revoked, Account: "GARMIN/k000." + account, Provider: "GARMIN", Connection: alice}, alice)
+}
+
+func (s *stage) newType(ctx context.Context) error {
+	const step = "new-type"
+	account, alice, bob := s.couple()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), func(n *topic.Sample) {
+		n.Message = strings.Replace(n.Message, string(ownership.Transferred), "handover.account.something.v9", 1)
+	})
+	if err != nil {
+		return err
+	}
+	status, err := s.post(ctx, n)
+	if err != nil {
+		return err
+	}
+	s.settle(ctx)
+	switch {
+	case s.endedTimes(alice.UserID)+s.endedTimes(bob.UserID) > 0:
+		s.fault(step, "Act on the types that you know, and on no other.", "an event of an unknown type ended a connection")
+	case status >= 500 || status == http.StatusTooManyRequests:
+		s.fault(step, "Answer 2xx (or a 4xx, which SNS does not repeat) to a type that you do not know.", "an event of an unknown type was answered %d: SNS repeats it in vain", status)
+	default:
+		s.ok(step, "answered %d, and nothing was ended", status)
+	}
+	return nil
+}
+
+func (s *stage) gone(ctx context.Context) error {
+	const step = "gone"
+	account, alice, bob := s.couple()
+	if err := s.terra.Delete(alice.UserID); err != nil {
+		return err
+	}
+	status, err := s.deliver(ctx, transfer(account, alice, bob))
+	if err != nil {
+		return err
+	}
+	if !good(status) {
+		s.fault(step, "A 404 of deauthenticateUser says that the connection has ended: that is success.", "a connection that Terra does not know any more was answered %d: SNS repeats it in vain", status)
+		return nil
+	}
+	s.ok(step, "answered %d", status)
+	return nil
+}
+
+func (s *stage) outage(ctx context.Context) error {
+	const step = "outage"
+	account, alice, bob := s.couple()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), nil)
+	if err != nil {
+		return err
+	}
+	s.terra.SetFaults(simulator.Faults{Fail: 1})
+	status, err := s.post(ctx, n)
+	s.settle(ctx)
+	s.terra.SetFaults(simulator.Faults{})
+	if err != nil {
+		return err
+	}
+	if !good(status) { // it did not take the message: SNS sends it again
+		again, err := s.deliverSample(ctx, n)
+		switch {
+		case err != nil:
+			return err
+		case !good(again):
+			s.fault(step, "Once Terra is well again, the repeated message must succeed.", "after the outage the announcement was answered %d", again)
+			return nil
+		case !s.within(ctx, func() bool { return s.endedTimes(alice.UserID) > 0 }):
+			s.fault(step, "Remember an id only once its work is done: first end the connection, then remember.",
+				"the announcement was answered %d while Terra failed, and %d when it came again, but the connection was never ended", status, again)
+			return nil
+		}
+		s.ok(step, "answered %d while Terra failed, and done when it came again", status)
+		return nil
+	}
+	if !s.within(ctx, func() bool { return s.endedTimes(alice.UserID) > 0 }) {
+		s.fault(step, "Answer 5xx while Terra fails, or keep the work and try again by yourself: what is answered 2xx never comes again.",
+			"the announcement was answered %d while Terra failed, and %s after the outage the connection is not ended: it is lost", status, s.Patience)
+		return nil
+	}
+	s.ok(step, "answered %d while Terra failed, and done by itself afterwards", status)
+	return nil
+}
+
+// refused sends what is not the topic's: it must be refused, and nothing done.
+func (s *stage) refused(ctx context.Context, step, do, what string, n topic.Sample, holders ...ownership.Holder) error {
+	status, err := s.post(ctx, n)
+	if err != nil {
+		return err
+	}
+	s.settle(ctx)
+	for _, h := range holders {
+		if s.endedTimes(h.UserID) > 0 {
+			s.fault(step, do, "%s ended a connection: anybody can end your users' connections", what)
+			return nil
+		}
+	}
+	if good(status) {
+		s.fault(step, do, "%s was answered %d", what, status)
+		return nil
+	}
+	s.ok(step, "refused with %d", status)
+	return nil
+}
+
+func (s *stage) altered(ctx context.Context) error {
+	account, alice, bob := s.couple()
+	_, victim, _ := s.couple()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), nil)
+	if err != nil {
+		return err
+	}
+	n.Message = strings.Replace(n.Message, alice.UserID, victim.UserID, 1)
+	return s.refused(ctx, "altered", "Check SNS's signature before you read the message.", "a message that was altered after its signing", n, alice, victim)
+}
+
+func (s *stage) unsigned(ctx context.Context) error {
+	account, alice, bob := s.couple()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), nil)
+	if err != nil {
+		return err
+	}
+	n.Signature, n.SigningCertURL = "", ""
+	return s.refused(ctx, "unsigned", "Refuse what has no signature.", "a message without a signature", n, alice)
+}
+
+const elsewhereARN = "arn:aws:sns:local:999999999999:somebody-elses"
+
+func (s *stage) otherTopic(ctx context.Context) error {
+	account, alice, bob := s.couple()
+	n, err := s.sample(s.topic, transfer(account, alice, bob), func(n *topic.Sample) { n.TopicARN = elsewhereARN })
+	if err != nil {
+		return err
+	}
+	return s.refused(ctx, "other-topic", "SNS signs for everybody: compare TopicArn with your own topic's.", "a message of somebody else's topic", n, alice)
+}
+
+func (s *stage) otherCertificate(ctx context.Context) error {
+	account, alice, bob := s.couple()
+	n, err := s.sample(s.forger, transfer(account, alice, bob), nil)
+	if err != nil {
+		return err
+	}
+	return s.refused(ctx, "other-certificate", "Fetch the certificate only by https from SNS's own host, under a path of the form /SimpleNotificationService-….pem, before you use it.",
+		"a message signed by a certificate from elsewhere", n, alice)
+}
+
+// ask sends the question whether a subscription is wanted, and reports whether it was confirmed.
+func (s *stage) ask(ctx context.Context, arn, url string) (confirmed bool, err error) {
+	_, a, b := s.couple()
+	token := id() + id()
+	n, err := s.sample(s.topic, transfer("", a, b), func(n *topic.Sample) {
+		n.Type, n.Token, n.TopicARN, n.MessageAttributes = "SubscriptionConfirmation", token, arn, nil
+		n.Message = "You have chosen to subscribe to the topic " + arn + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
+		n.SubscribeURL = confirmURL(url, arn, token)
+	})
+	if err != nil {
+		return false, err
+	}
+	if _, err := s.post(ctx, n); err != nil {
+		return false, err
+	}
+	return s.within(ctx, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.confirmed[token] > 0
+	}), nil
+}
+
+func confirmURL(base, arn, token string) string {
+	return fmt.Sprintf("%s/?%s", base, url.Values{"Action": {"ConfirmSubscription"}, "TopicArn": {arn}, "Token": {token}}.Encode())
+}
+
+func (s *stage) confirmation(ctx context.Context) error {
+	confirmed, err := s.ask(ctx, topic.ARN, "https://"+s.base+"/sns")
+	switch {
+	case err != nil:
+		return err
+	case !confirmed:
+		s.fault("confirmation", "On a SubscriptionConfirmation for your own topic, call ConfirmSubscription with its Token; or confirm by hand when you subscribe, and leave this aside.",
+			"the subscription was not confirmed within %s: nothing would ever be delivered", s.Patience)
+	default:
+		s.ok("confirmation", "confirmed")
+	}
+	return nil
+}
+
+func (s *stage) otherConfirmation(ctx context.Context) error {
+	confirmed, err := s.ask(ctx, elsewhereARN, "https://"+s.base+"/forger")
+	switch {
+	case err != nil:
+		return err
+	case confirmed:
+		s.fault("other-confirmation", "Confirm only for the TopicArn that you expect, and at SNS's own address.", "a subscription to somebody else's topic was confirmed")
+	default:
+		s.ok("other-confirmation", "not confirmed")
+	}
+	return nil
+}
