@@ -3,15 +3,16 @@ package benchmark
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ownership"
@@ -83,27 +84,18 @@ func (w *world) connect(b *testing.B, account, user, reference string, second in
 	}
 }
 
-// measure measures one kind of claim. Each gets a number of its own, and is prepared unmeasured.
-func (w *world) measure(b *testing.B, prepare, claim func(n int)) {
-	var times []time.Duration
-	var calls, asked, published int64
-	count := 0
-	for b.Loop() {
-		n := int(w.n.Add(1))
-		prepare(n)
-		c, a, p := w.calls.Load(), w.asked.Load(), w.published.Load()
-		start := time.Now()
-		claim(n)
-		times = append(times, time.Since(start))
-		calls, asked, published = calls+w.calls.Load()-c, asked+w.asked.Load()-a, published+w.published.Load()-p
-		count++
+// one measures one claim. It gets a number of its own, and is prepared unmeasured.
+func (w *world) one(prepare, claim func(n int)) figures {
+	n := int(w.n.Add(1))
+	prepare(n)
+	calls, asked, published, start := w.calls.Load(), w.asked.Load(), w.published.Load(), time.Now()
+	claim(n)
+	return figures{
+		"ns/claim":             float64(time.Since(start).Nanoseconds()),
+		"dynamodb-calls/claim": float64(w.calls.Load() - calls),
+		"terra-calls/claim":    float64(w.asked.Load() - asked),
+		"publishes/claim":      float64(w.published.Load() - published),
 	}
-	slices.Sort(times)
-	b.ReportMetric(float64(times[count/2].Nanoseconds()), "median-ns/claim") // a machine that does other things makes some slow
-	b.ReportMetric(float64(calls)/float64(count), "dynamodb-calls/claim")
-	b.ReportMetric(float64(asked)/float64(count), "terra-calls/claim")
-	b.ReportMetric(float64(published)/float64(count), "publishes/claim")
-	b.ReportMetric(0, "ns/op")
 }
 
 // long asks for what takes many minutes: a million accounts, and an account that has had 10,000 holders.
@@ -115,47 +107,74 @@ func BenchmarkClaims(b *testing.B) {
 	if long() {
 		counts = append(counts, 1_000_000)
 	}
+	var worlds []*world
 	for _, count := range counts {
 		w := newWorld(b)
 		w.fill(b, count)
-		none := func(int) {}
-		owned := func(n int) { w.connect(b, fmt.Sprint("a", n), "1", "anna", 100) }
-		for _, test := range []struct {
-			name           string
-			prepare, claim func(n int)
-		}{
-			{"first", none, owned},
-			{"unchanged", owned, owned},
-			{"change", owned, func(n int) { w.connect(b, fmt.Sprint("a", n), "2", "ben", 200) }},
-			{"late", owned, func(n int) { w.connect(b, fmt.Sprint("a", n), "0", "zoe", 50) }},
-		} {
-			b.Run(fmt.Sprintf("accounts=%d/claim=%s/by=handover", count, test.name), func(b *testing.B) { w.measure(b, test.prepare, test.claim) })
-		}
+		worlds = append(worlds, w)
+	}
+	none := func(*world, int) {}
+	owned := func(w *world, n int) { w.connect(b, fmt.Sprint("a", n), "1", "anna", 100) }
+	for _, test := range []struct {
+		name           string
+		prepare, claim func(w *world, n int)
+	}{
+		{"first", none, owned},
+		{"unchanged", owned, owned},
+		{"change", owned, func(w *world, n int) { w.connect(b, fmt.Sprint("a", n), "2", "ben", 200) }},
+		{"late", owned, func(w *world, n int) { w.connect(b, fmt.Sprint("a", n), "0", "zoe", 50) }},
+	} {
+		b.Run("claim="+test.name, func(b *testing.B) {
+			var programs []program
+			for i, w := range worlds {
+				programs = append(programs, program{fmt.Sprintf("accounts=%d/by=handover", counts[i]), func() figures {
+					return w.one(func(n int) { test.prepare(w, n) }, func(n int) { test.claim(w, n) })
+				}})
+			}
+			inTurn(b, 200, programs...)
+		})
 	}
 }
 
-// fill puts accounts into the tables that nobody asks for again.
+// fill puts accounts with a connection each into the tables, all like one that has been settled. Nobody asks for them again.
 func (w *world) fill(b *testing.B, n int) {
 	b.Helper()
-	next := make(chan int)
-	done := make(chan error, 16)
-	for range cap(done) {
+	w.connect(b, "model", "1", "somebody", 0)
+	models := map[string]map[string]types.AttributeValue{} // by table
+	keys := map[string]string{accounts: "account", connections: "user_id"}
+	for table := range keys {
+		scanned, err := w.client.Scan(b.Context(), &dynamodb.ScanInput{TableName: &table})
+		if err != nil || len(scanned.Items) != 1 {
+			b.Fatalf("%d items in table %s, want 1; %v", len(scanned.Items), table, err)
+		}
+		models[table] = scanned.Items[0]
+	}
+	const batch = 25 / 2
+	next, done := make(chan int), make(chan error)
+	for range 4 {
 		go func() {
 			var failed error
-			for i := range next {
-				claim := ownership.Claim{UserID: fmt.Sprint("other", i), Tenures: []string{"somebody"}, Certainty: ownership.Signed, ConnectedAt: time.Unix(1_700_000_000, 0), Version: 1}
-				if _, err := w.keeper.Ledger.Claim(b.Context(), fmt.Sprint("GARMIN/other", i), claim); err != nil {
+			for from := range next {
+				requests := map[string][]types.WriteRequest{}
+				for i := from; i < min(from+batch, n); i++ {
+					for table, key := range keys {
+						item := maps.Clone(models[table])
+						item[key] = &types.AttributeValueMemberS{Value: fmt.Sprint("GARMIN/other", i)}
+						requests[table] = append(requests[table], types.WriteRequest{PutRequest: &types.PutRequest{Item: item}})
+					}
+				}
+				if _, err := w.client.BatchWriteItem(b.Context(), &dynamodb.BatchWriteItemInput{RequestItems: requests}); err != nil {
 					failed = err
 				}
 			}
 			done <- failed
 		}()
 	}
-	for i := range n {
+	for i := 0; i < n; i += batch {
 		next <- i
 	}
 	close(next)
-	for range cap(done) {
+	for range 4 {
 		if err := <-done; err != nil {
 			b.Fatal(err)
 		}
@@ -168,33 +187,47 @@ func BenchmarkHistory(b *testing.B) {
 	if long() {
 		histories = append(histories, 10_000)
 	}
+	var programs []program
 	for _, earlier := range histories {
 		w := newWorld(b)
-		for i := range earlier {
-			w.connect(b, "a", fmt.Sprint(i), fmt.Sprint("person", i), i)
-			if _, err := w.close(b, fmt.Sprint("a/", i), i); err != nil {
-				b.Fatal(err)
+		account, latest := "", 0
+		holder := func(i int) (user, reference string) { return fmt.Sprint(i), fmt.Sprint("person", i) }
+		connect := func() {
+			user, reference := holder(latest)
+			w.connect(b, account, user, reference, latest)
+			latest++
+		}
+		end := func() {
+			user, _ := holder(latest - 1)
+			w.close(b, account+"/"+user, latest-1)
+		}
+		history := func(n int) {
+			account, latest = fmt.Sprint("a", n), 0
+			for range earlier {
+				connect()
+				end()
 			}
 		}
-		b.Run(fmt.Sprintf("earlier=%d/by=handover", earlier), func(b *testing.B) {
-			w.measure(b, func(n int) {
-				if n > 1 { // the one before ends, as earlier ones have
-					if _, err := w.close(b, fmt.Sprint("a/new", n-1), earlier+n-1); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}, func(n int) {
-				w.connect(b, "a", fmt.Sprint("new", n), fmt.Sprint("new person", n), earlier+n)
-			})
-		})
+		prepare := func(int) { end() }
+		if earlier == 1 { // the next claim would have two before it: each gets an account of its own
+			prepare = history
+		} else {
+			history(0)
+		}
+		programs = append(programs, program{fmt.Sprintf("earlier=%d/by=handover", earlier), func() figures {
+			return w.one(prepare, func(int) { connect() })
+		}})
 	}
+	inTurn(b, 100, programs...)
 }
 
 // close is what a deauth webhook does.
-func (w *world) close(b *testing.B, userID string, second int) (ownership.Result, error) {
+func (w *world) close(b *testing.B, userID string, second int) {
 	r, _, err := w.keeper.Record(b.Context(), ownership.Facts{UserID: userID, ClosedAt: time.Unix(1_700_000_000+int64(second), 5e8).UTC()})
-	if err != nil {
-		return ownership.Result{}, err
+	if err == nil {
+		_, err = w.keeper.Settle(b.Context(), r)
 	}
-	return w.keeper.Settle(b.Context(), r)
+	if err != nil {
+		b.Fatal(err)
+	}
 }

@@ -44,8 +44,8 @@ func BenchmarkEvent(b *testing.B) {
 					b.Run("size="+size.name+"/user="+string(user)+"/body="+body+"/log="+log.name, func(b *testing.B) {
 						plain, ours := newPlain(b), newHandover(b)
 						plain.Log, ours.Log = log.Logger, log.Logger
-						inTurn(b, 10, program{"plain", invoke(b, plain, event)}, program{"handover", invoke(b, ours, event)},
-							program{"floor", invoke(b, &floor.Handler{Secret: []byte(secret)}, event)})
+						inTurn(b, 10, program{"by=plain", invoke(b, plain, event)}, program{"by=handover", invoke(b, ours, event)},
+							program{"by=floor", invoke(b, &floor.Handler{Secret: []byte(secret)}, event)})
 					})
 					if size.size > 700 {
 						break // a line makes no difference

@@ -8,7 +8,7 @@ import (
 
 // program is one of those that are measured beside each other.
 type program struct {
-	name string
+	name string         // of the benchmark that it is reported as; it ends in by=…, its column in the table
 	run  func() figures // one measurement
 }
 
@@ -31,7 +31,7 @@ func inTurn(b *testing.B, rounds int, programs ...program) {
 		}
 	}
 	for i, p := range programs {
-		b.Run("by="+p.name, func(b *testing.B) {
+		b.Run(p.name, func(b *testing.B) {
 			for unit, v := range values[i] {
 				slices.Sort(v)
 				b.ReportMetric(v[len(v)/2], unit)
