@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"github.com/handover-dev/handover/internal/local"
 	"github.com/handover-dev/handover/internal/local/simulator"
 	"github.com/handover-dev/handover/internal/realparts"
+	"github.com/handover-dev/handover/internal/telemetry"
 )
 
 // TestFunctions runs the binaries that Lambda runs, under AWS's own emulator, with real engines behind them.
@@ -47,6 +49,7 @@ func TestFunctions(t *testing.T) {
 	t.Run("a change of owner, and what is left to the sweep", func(t *testing.T) {
 		s.testChange(t, s.start(t, webhook), s.start(t, sweep))
 	})
+	t.Run("the own heartbeat", func(t *testing.T) { s.testHeartbeat(t, s.start(t, webhook), sweep) })
 	t.Run("an empty secret", func(t *testing.T) { s.testEmptySecret(t, webhook) })
 	t.Run("a wrong account key", func(t *testing.T) { s.testWrongKey(t, webhook) })
 }
@@ -320,6 +323,54 @@ func (s *stack) testChange(t *testing.T, webhook, sweep *function) {
 	deliver(t, terra)
 	// Anna's connection is still open, and to be announced only as passed to ben, who is newer.
 	expect(t, s.topic.receive(), passed{ben, "ben", carol, "carol"})
+}
+
+// testHeartbeat: the sweep function finds out whether the way in is open, and runs all the same if it is not.
+func (s *stack) testHeartbeat(t *testing.T, webhook *function, bootstrap string) {
+	var (
+		mu  sync.Mutex
+		got []string
+	)
+	gateway := local.NewGateway(webhook)
+	wayIn := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		answer := httptest.NewRecorder()
+		gateway.ServeHTTP(answer, r)
+		w.WriteHeader(answer.Code)
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, fmt.Sprintf("%s %s %d %s", r.Method, r.URL.Path, answer.Code, body))
+	}))
+	t.Cleanup(wayIn.Close)
+	webhooks := func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
+
+	beating := s.start(t, bootstrap, "WEBHOOK_URL="+wayIn.URL+"/webhook", "STACK_NAME=handover-test")
+	for range 2 { // of two runs in five minutes one sends a heartbeat
+		s.sweep(t, beating)
+	}
+	if want := []string{"POST /webhook 200 " + telemetry.HeartbeatBody}; !slices.Equal(webhooks(), want) {
+		t.Errorf("got %q, want %q", webhooks(), want)
+	}
+
+	arn := s.secret(t, "terra-other", `{"signing_secrets":["a-secret-that-the-webhook-function-has-not"]}`)
+	estranged := s.start(t, bootstrap, "WEBHOOK_URL="+wayIn.URL+"/webhook", "TERRA_SECRET_ARN="+arn)
+	arn = s.secret(t, "terra-none", `{"signing_secrets":[]}`)
+	mute := s.start(t, bootstrap, "WEBHOOK_URL="+wayIn.URL+"/webhook", "TERRA_SECRET_ARN="+arn)
+	for range 2 { // one that was refused is tried again by the next run
+		s.sweep(t, estranged)
+		s.sweep(t, mute)
+	}
+	if all := webhooks(); len(all) != 3 || !strings.HasPrefix(all[1], "POST /webhook 401 ") {
+		t.Errorf("got %q", all)
+	}
 }
 
 type report struct {
