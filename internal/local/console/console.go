@@ -199,46 +199,67 @@ func (c *Console) state(ctx context.Context) (state, error) {
 		s.Announcements = p.Number
 		break
 	}
-	holders := map[string][]ownership.Connection{} // the connections that hold an account, by its key
-	for row, err := range c.options.Ledger.Connections(ctx) {
-		if err != nil {
-			return s, err
-		}
-		for _, account := range row.Accounts {
-			holders[account] = append(holders[account], row)
-		}
-		if row.ToDo {
-			s.WaitingCount++
-			list := &s.Unsettled
-			if row.Waiting == ownership.NoAccount {
-				list = &s.Unidentified
-			}
-			*list = append(*list, row)
-		}
-	}
-	var rows []ownership.Account
+	accounts := top[ownership.Account]{compare: func(a, b ownership.Account) int {
+		return cmp.Or(newest(b).Compare(newest(a)), strings.Compare(a.Key, b.Key))
+	}}
 	for row, err := range c.options.Ledger.Accounts(ctx) {
 		if err != nil {
 			return s, err
 		}
 		if len(row.Claims) > 0 {
-			rows = append(rows, row)
+			accounts.add(row)
 		}
 	}
-	s.AccountCount = len(rows)
-	slices.SortFunc(rows, func(a, b ownership.Account) int {
-		return cmp.Or(newest(b).Compare(newest(a)), strings.Compare(a.Key, b.Key))
-	})
-	for _, row := range rows[:min(len(rows), maxRows)] {
-		s.Accounts = append(s.Accounts, explain.Of(row, holders[row.Key]))
+	s.AccountCount = accounts.count
+	waiting := map[string][]ownership.Connection{} // connections that hold an account which is shown, by its key, and have no claim in it yet
+	for _, row := range accounts.first() {
+		waiting[row.Key] = nil
 	}
-	for _, list := range []*[]ownership.Connection{&s.Unsettled, &s.Unidentified} {
-		slices.SortFunc(*list, func(a, b ownership.Connection) int {
-			return cmp.Or(a.NextAttempt.Compare(b.NextAttempt), strings.Compare(a.UserID, b.UserID))
-		})
-		*list = (*list)[:min(len(*list), maxRows)]
+	soonest := func(a, b ownership.Connection) int {
+		return cmp.Or(a.NextAttempt.Compare(b.NextAttempt), strings.Compare(a.UserID, b.UserID))
+	}
+	unsettled, unidentified := top[ownership.Connection]{compare: soonest}, top[ownership.Connection]{compare: soonest}
+	for row, err := range c.options.Ledger.Connections(ctx) {
+		switch {
+		case err != nil:
+			return s, err
+		case !row.ToDo:
+			continue
+		case row.Waiting == ownership.NoAccount:
+			unidentified.add(row)
+		default:
+			unsettled.add(row)
+		}
+		for _, account := range row.Accounts {
+			if list, shown := waiting[account]; shown {
+				waiting[account] = append(list, row)
+			}
+		}
+	}
+	s.Unsettled, s.Unidentified, s.WaitingCount = unsettled.first(), unidentified.first(), unsettled.count+unidentified.count
+	for _, row := range accounts.first() {
+		s.Accounts = append(s.Accounts, explain.Of(row, waiting[row.Key]))
 	}
 	return s, nil
+}
+
+// top keeps the first maxRows of what is added, and counts all.
+type top[T any] struct {
+	compare func(a, b T) int
+	rows    []T
+	count   int
+}
+
+func (t *top[T]) add(row T) {
+	t.count++
+	if t.rows = append(t.rows, row); len(t.rows) == 2*maxRows {
+		t.rows = t.first()
+	}
+}
+
+func (t *top[T]) first() []T {
+	slices.SortFunc(t.rows, t.compare)
+	return t.rows[:min(len(t.rows), maxRows)]
 }
 
 // newest is when the latest connection of an account was made.

@@ -6,7 +6,7 @@ const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
 const filter = $('#filter'), dialog = $('#detail'), live = $('#live'), missed = $('#missed');
 const maxRows = 1000;
 
-// nodes are the elements of HTML that came from this page's own server, where html/template has escaped what is in it.
+// nodes are the elements of HTML that this page's own server has made as such: html/template has escaped what others have sent.
 function nodes(html) {
   const template = document.createElement('template');
   template.innerHTML = html;
@@ -19,6 +19,12 @@ async function get(path, options) {
   return answer;
 }
 
+async function part(path) {
+  const answer = await get(path);
+  if (!answer.headers.get('Content-Type').startsWith('text/html')) throw new Error('That is no part of this page.');
+  return nodes(await answer.text());
+}
+
 function say(text) {
   $('span', missed).textContent = text;
   missed.hidden = false;
@@ -26,12 +32,12 @@ function say(text) {
 
 // refresh fetches a part of the page anew. What is open stays open. Calls that come while one is under way make one more.
 const underWay = {};
-async function refresh(part) {
-  if (part in underWay) { underWay[part] = true; return; }
+async function refresh(name) {
+  if (name in underWay) { underWay[name] = true; return; }
   do {
-    underWay[part] = false;
+    underWay[name] = false;
     try {
-      const parts = nodes(await (await get('/console/' + part)).text());
+      const parts = await part('/console/' + name);
       const open = new Set($$('details[open][data-key]').map(d => d.dataset.key));
       const focused = document.activeElement?.closest('details[data-key]')?.dataset.key;
       for (const element of parts) {
@@ -43,8 +49,8 @@ async function refresh(part) {
       applyFilter();
     } catch { /* the stream's state says that the program is away; when it is back, everything is refreshed */ }
     await new Promise(done => setTimeout(done, 200));
-  } while (underWay[part]);
-  delete underWay[part];
+  } while (underWay[name]);
+  delete underWay[name];
 }
 
 // The live stream. The browser connects again by itself, and says in Last-Event-ID where it was.
@@ -76,9 +82,9 @@ filter.addEventListener('input', applyFilter);
 // show opens the details of a webhook or of an announcement.
 async function show(path) {
   try {
-    $('div', dialog).replaceChildren(...nodes(await (await get(path)).text()));
+    $('div', dialog).replaceChildren(...await part(path));
   } catch (error) { say(error.message); return; }
-  for (const row of $$('.row')) row.toggleAttribute('aria-current', row.dataset.open === path);
+  for (const row of $$('.row')) row.ariaCurrent = row.dataset.open === path;
   history.replaceState(null, '', '#' + path.replace('/console/', ''));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
@@ -104,14 +110,14 @@ async function copy(button) {
 }
 
 async function play(button) {
-  for (const b of $$('[data-story]')) b.toggleAttribute('aria-pressed', b === button);
-  button.setAttribute('aria-busy', 'true');
+  for (const b of $$('[data-story]')) b.ariaPressed = b === button;
+  button.ariaBusy = true;
   $('#story').scrollIntoView({ block: 'nearest' });
   try {
     await get('/api/stories/' + button.dataset.story, { method: 'POST' });
     await refresh('story');
   } catch (error) { say(error.message); }
-  button.removeAttribute('aria-busy');
+  button.ariaBusy = false;
 }
 
 document.addEventListener('click', e => {
@@ -142,4 +148,5 @@ document.addEventListener('keydown', e => {
   }
 });
 
-if (location.hash.length > 1) show('/console/' + location.hash.slice(1));
+// A link to a webhook or an announcement, and to nothing else.
+if (/^#(webhooks\/\d+|announcements\/[0-9a-f]+)$/.test(location.hash)) show('/console/' + location.hash.slice(1));

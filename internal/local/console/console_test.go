@@ -93,6 +93,59 @@ func TestRingIsBounded(t *testing.T) {
 	}
 }
 
+// many is a ledger of many accounts, each with its owner, and of as many connections that wait.
+type many struct{ nothing }
+
+const ofMany = 5*maxRows + 7
+
+func (many) Accounts(context.Context) iter.Seq2[ownership.Account, error] {
+	return func(yield func(ownership.Account, error) bool) {
+		for i := range ofMany {
+			claim := ownership.Claim{UserID: "u", Tenures: []string{fmt.Sprintf("owner-%d.", i)}, ConnectedAt: time.Unix(int64(i*7%ofMany), 0)} // 7 and ofMany have no common divisor
+			if !yield(ownership.Account{Key: fmt.Sprintf("GARMIN/k.%d", i), Claims: map[string]ownership.Claim{"u": claim}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (many) Connections(context.Context) iter.Seq2[ownership.Connection, error] {
+	return func(yield func(ownership.Connection, error) bool) {
+		for i := range ofMany {
+			row := ownership.Connection{UserID: fmt.Sprintf("u-%d.", i), Tenures: []string{"x"}, ToDo: true, NextAttempt: time.Unix(int64(i*7%ofMany), 0)}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
+
+// However much the ledger holds, the page shows a part of it: the newest accounts, and what is tried next.
+func TestPageIsBounded(t *testing.T) {
+	c := open(t, Options{})
+	c.options.Ledger = many{}
+	s, err := c.state(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.AccountCount != ofMany || s.WaitingCount != ofMany || len(s.Accounts) != maxRows || len(s.Unsettled) != maxRows {
+		t.Errorf("%d of %d accounts, %d of %d connections that wait", len(s.Accounts), s.AccountCount, len(s.Unsettled), s.WaitingCount)
+	}
+	for i, a := range s.Accounts {
+		if want := int64(ofMany - 1 - i); a.Owner.ConnectedAt.Unix() != want {
+			t.Fatalf("account %d was connected at %d, want %d", i, a.Owner.ConnectedAt.Unix(), want)
+		}
+	}
+	for i, row := range s.Unsettled {
+		if row.NextAttempt.Unix() != int64(i) {
+			t.Fatalf("connection %d is tried at %d", i, row.NextAttempt.Unix())
+		}
+	}
+	if _, html := c.get(t, "/console/state"); !strings.Contains(html, fmt.Sprintf("<b>%d</b> accounts", ofMany)) || !strings.Contains(html, "the 100 newest are shown") {
+		t.Error("the page does not say that it shows a part")
+	}
+}
+
 // message is one server-sent event.
 type message struct{ id, kind, data string }
 
