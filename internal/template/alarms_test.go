@@ -3,11 +3,13 @@ package template
 import (
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/handover-dev/handover/internal/realparts"
 	"github.com/handover-dev/handover/internal/telemetry"
 )
 
@@ -369,5 +371,31 @@ func TestRunbook(t *testing.T) {
 				t.Errorf("the runbook links to no section #%s", link[1])
 			}
 		}
+	}
+}
+
+// TestCommands: AWS has every operation and option of the commands that alarms and pages tell people to run.
+func TestCommands(t *testing.T) {
+	var commands []string
+	for _, alarm := range original(t)[1].resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm") {
+		_, first, _ := strings.Cut(text(at(alarm.properties, "AlarmDescription")), " First: ")
+		first, _, _ = strings.Cut(first, " Runbook: ")
+		commands = append(commands, regexp.MustCompile(`\baws [a-z]+ [a-z-]+(?: (?:'[^']*'|--?[\w-]+|\$\{[^}]+\}[\w-]*|/[\w/-]+|[0-9a-z]+h|[A-Z]\w+))*`).FindAllString(first, -1)...)
+	}
+	found := len(commands)
+	for _, page := range []string{".github/RUNBOOK.md", ".github/OPERATIONS.md", "README.md"} {
+		whole := strings.ReplaceAll(read(t, page), "\\\n", " ")
+		for _, command := range regexp.MustCompile("(?m)(?:`|^ *\\$ )(aws [a-z]+ [^`\n]*)").FindAllStringSubmatch(whole, -1) {
+			one, _, _ := strings.Cut(command[1], " && ")
+			commands = append(commands, one)
+		}
+	}
+	if found < 25 || len(commands) < found+30 {
+		t.Errorf("only %d commands were found, %d of them in alarms", len(commands), found)
+	}
+	check := exec.Command(realparts.SAM(t), top+"/.tools/commands.py")
+	check.Stdin = strings.NewReader(strings.Join(commands, "\n"))
+	if output, err := check.CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("%v\n%s", err, output)
 	}
 }
