@@ -124,8 +124,10 @@ func (s *stack) put(t *testing.T, arn, text string) {
 
 // function is a compiled function under the emulator.
 type function struct {
-	url string
-	mu  sync.Mutex // the emulator takes one invocation at a time
+	url       string
+	process   *os.Process // the emulator
+	bootstrap string
+	mu        sync.Mutex // the emulator takes one invocation at a time
 }
 
 // start starts a function with more variables in its environment.
@@ -135,7 +137,7 @@ func (s *stack) start(t *testing.T, bootstrap string, environment ...string) *fu
 	command := exec.Command(realparts.RIE(t), "--runtime-interface-emulator-address", address, "--runtime-api-address", realparts.FreeAddress(t), bootstrap)
 	command.Env = append(append([]string{}, s.environment...), environment...)
 	realparts.WaitUntilListening(t, address, realparts.Start(t, command))
-	return &function{url: "http://" + address + "/2015-03-31/functions/function/invocations"}
+	return &function{url: "http://" + address + "/2015-03-31/functions/function/invocations", process: command.Process, bootstrap: bootstrap}
 }
 
 // Invoke makes function a lambda.Handler, so that the local program's gateway can stand before it.
