@@ -204,13 +204,13 @@ func (s secrets) Refresh(context.Context) (settings.Terra, bool, error) {
 
 // The credentials of the simulated Terra.
 const (
-	simulatedDevID  = "handover-local"
-	simulatedAPIKey = "handover-local-key"
+	SimulatedDevID  = "handover-local"
+	SimulatedAPIKey = "handover-local-key"
 )
 
 func (p *program) credentials(context.Context) (devID, apiKey string, err error) {
 	if p.terra != nil {
-		return simulatedDevID, simulatedAPIKey, nil
+		return SimulatedDevID, SimulatedAPIKey, nil
 	}
 	return p.config.TerraDevID, p.config.TerraAPIKey, nil
 }

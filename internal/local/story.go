@@ -17,8 +17,8 @@ func (p *program) simulate() *simulator.Terra {
 	return simulator.New(simulator.Config{
 		Secret:     p.config.SigningSecrets[0],
 		WebhookURL: p.url + "/webhook",
-		DevID:      simulatedDevID,
-		APIKey:     simulatedAPIKey,
+		DevID:      SimulatedDevID,
+		APIKey:     SimulatedAPIKey,
 		Seed:       uint64(time.Now().UnixNano()),
 		Habits: simulator.Habits{
 			Generation: simulator.KeepBoth, CreatedAtInWebhooks: true, CreatedAtInAnswers: true, AccountInWebhooks: true, AccountInAnswers: true,

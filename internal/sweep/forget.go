@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"context"
+	"errors"
 
 	"github.com/handover-dev/handover/internal/ownership"
 )
@@ -9,7 +10,11 @@ import (
 // Input is what the sweep function is called with. The schedule's own event says nothing of this.
 type Input struct {
 	// Forget asks to erase everything held about one person: a data-protection request.
-	Forget *Forget `json:"forget"`
+	Forget *Forget `json:"forget,omitempty"`
+	// Settle asks for a sweep that tries everything that waits, whenever its next attempt would be.
+	Settle bool `json:"settle,omitempty"`
+	// Walk asks for a sweep that begins a walk over Terra's list of connections, unless one is under way: then it goes on with that.
+	Walk bool `json:"walk,omitempty"`
 }
 
 // Forget names a person by reference_id, or a connection by user_id.
@@ -23,13 +28,15 @@ type Forget struct {
 type Output struct {
 	*Report                        // of a sweep
 	Forgotten *ownership.Forgotten `json:"forgotten,omitempty"`
+	Walk      *Walk                `json:"walk,omitempty"` // under way or, if none is, the last one; of a sweep
 }
 
 // Handle is the sweep function: it sweeps or, when asked to, forgets.
 func (s *Sweep) Handle(ctx context.Context, in Input) (Output, error) {
 	if in.Forget == nil {
-		report, err := s.Run(ctx)
-		return Output{Report: &report}, err
+		report, err := s.runAs(ctx, &run{tried: map[string]bool{}, eager: in.Settle, walk: in.Walk})
+		walk, walkErr := s.LastWalk(ctx)
+		return Output{Report: &report, Walk: &walk}, errors.Join(err, walkErr)
 	}
 	keeper, err := s.Keeper(ctx)
 	if err != nil {

@@ -52,12 +52,16 @@ const (
 	each    = 10 * time.Second // for one connection
 	margin  = each + time.Second
 	answer  = 4 * time.Second // for one answer of Terra's API
+	forever = 100 * 365 * 24 * time.Hour
 	rest    = 5 * time.Second // how long Terra's API is left alone if it limits calls and does not say for how long, or if it does not answer
 )
 
 // Run settles what is due, until nothing is or the time is over: what is left is taken up by the next run.
 func (s *Sweep) Run(ctx context.Context) (Report, error) {
-	run := run{tried: map[string]bool{}}
+	return s.runAs(ctx, &run{tried: map[string]bool{}})
+}
+
+func (s *Sweep) runAs(ctx context.Context, run *run) (Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		run.until = deadline.Add(-margin) // so that the connection begun last has its time
 	}
@@ -68,9 +72,9 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 	if s.Heartbeat != nil {
 		beat.Go(func() { beatErr = s.Heartbeat.Send(ctx, s.Now()) })
 	}
-	err := s.run(ctx, &run)
+	err := s.run(ctx, run)
 	beat.Wait()
-	s.write(ctx, &run, err, beatErr)
+	s.write(ctx, run, err, beatErr)
 	return run.report, err
 }
 
@@ -106,7 +110,11 @@ func (s *Sweep) report(ctx context.Context, r *run, what string, err error) {
 // settleDue settles what is due, until nothing is or the time is over.
 func (s *Sweep) settleDue(ctx context.Context, r *run) error {
 	for !r.over(s.Now()) {
-		due, err := s.Queue.ToDo(ctx, s.Now(), page+r.report.Failed) // those that failed still stand before the others
+		until, limit := s.Now(), page+r.report.Failed // those that failed still stand before the others
+		if r.eager {
+			until, limit = s.Now().Add(forever), page+len(r.tried) // and so do those that are put off once more
+		}
+		due, err := s.Queue.ToDo(ctx, until, limit)
 		if err != nil {
 			return fmt.Errorf("reading the queue: %w", err)
 		}
@@ -124,6 +132,8 @@ type run struct {
 	keeper *ownership.Keeper
 	until  time.Time // when no further connection is begun; zero: never
 	tried  map[string]bool
+	eager  bool // what waits is tried before its time
+	walk   bool // a walk is to begin, if none is under way
 	watch  telemetry.Watch
 	broken int // walks, rounds and other things that failed as a whole
 

@@ -94,9 +94,10 @@ func (s *Sweep) step(ctx context.Context, r *run) (more bool, err error) {
 		return false, err
 	}
 	if !w.FinishedAt.IsZero() || w.Number == 0 {
-		if s.Now().Sub(w.StartedAt) < s.WalkEvery {
+		if s.Now().Sub(w.StartedAt) < s.WalkEvery && !r.walk {
 			return false, nil
 		}
+		r.walk = false
 		w = Walk{Number: max(s.Now().Unix(), w.Number+1), StartedAt: s.Now(), Phase: listing}
 	}
 	if s.Now().Before(w.NotBefore) {

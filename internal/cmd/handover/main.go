@@ -48,6 +48,9 @@ func commands() []command {
 		{"forget", "erase everything held about one of your users, or about one connection", tool.forget},
 		{"doctor", "examine a deployed stack end to end", tool.doctor},
 		{"try-subscriber", "drive your own endpoint through what it will meet, and report what it does wrong", tool.trySubscriber},
+		{"settle", "try everything that waits now", tool.settle},
+		{"backfill", "take over the connections of an app that is already live; first, what would be announced", tool.backfill},
+		{"replay", "send announcements from a dead-letter queue once more", tool.replay},
 		{"events", "write a signed API Gateway event of every type, for sam local invoke", tool.events},
 		{"version", "which Handover this is", tool.version},
 	}

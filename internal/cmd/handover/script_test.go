@@ -1,7 +1,7 @@
 package main
 
 import (
-	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"handover": main})
 }
 
-// TestScripts runs the real tool, story by story: see testdata/script. Each has an address of its own in $ADDR, and "listening ADDRESS" waits for it.
+// TestScripts runs the real tool, story by story: see testdata/script. Each has addresses of its own in $ADDR and $ADDR2, and "listening ADDRESS" waits for the program there.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -24,19 +24,20 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ADDR", realparts.FreeAddress(t))
+			env.Setenv("ADDR2", realparts.FreeAddress(t))
 			env.Setenv("URL", "http://"+env.Getenv("ADDR"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"listening": func(s *testscript.TestScript, _ bool, args []string) {
 				for range 600 {
-					if c, err := net.DialTimeout("tcp", args[0], time.Second); err == nil {
-						c.Close()
+					if answer, err := http.Get("http://" + args[0] + "/healthz"); err == nil {
+						answer.Body.Close()
 						return
 					}
 					time.Sleep(50 * time.Millisecond)
 				}
-				s.Fatalf("nothing listens at %s", args[0])
+				s.Fatalf("no program answers at %s", args[0])
 			},
 			// status CODE COMMAND… runs a command, and fails if it ends with another exit code.
 			"status": func(s *testscript.TestScript, _ bool, args []string) {
