@@ -38,6 +38,7 @@ func commands() []command {
 	return []command{
 		{"serve", "run Handover on this machine: no account and no Docker needed", tool.serve},
 		{"send", "send a signed webhook of any kind to any URL", tool.send},
+		{"stories", "play the known stories, with the expected outcome beside the real one", tool.stories},
 		{"verify", "is this body signed by this secret? If not, which rule fails", tool.verify},
 		{"explain", "why an account is whose it is: each claim, each decision and why", tool.explain},
 		{"owner", "who owns an account", tool.owner},
@@ -153,19 +154,11 @@ func (t tool) flags(name, examples string) *flags {
 	return f
 }
 
-// parse reads the arguments: flags, and between them exactly the named ones, which it returns in order.
+// parse reads the arguments: flags, and between them exactly the named ones, which it returns in order. One in brackets may be missing, and is then "".
 func (f *flags) parse(args []string, names ...string) ([]string, error) {
-	var given []string
-	for {
-		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, usage(f.Name(), "%v", err)
-		}
-		if args = f.Args(); len(args) == 0 {
-			break
-		}
-		given, args = append(given, args[0]), args[1:]
+	given, err := f.some(args)
+	if err != nil {
+		return nil, err
 	}
 	if len(given) > len(names) {
 		return nil, usage(f.Name(), "handover %s takes no argument %q", f.Name(), given[len(names)])
@@ -177,6 +170,21 @@ func (f *flags) parse(args []string, names ...string) ([]string, error) {
 		given = append(given, "")
 	}
 	return given, nil
+}
+
+// some reads the arguments: flags, and between them any others, which it returns.
+func (f *flags) some(args []string) (given []string, err error) {
+	for {
+		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, usage(f.Name(), "%v", err)
+		}
+		if args = f.Args(); len(args) == 0 {
+			return given, nil
+		}
+		given, args = append(given, args[0]), args[1:]
+	}
 }
 
 // list is a flag that may be given several times.
