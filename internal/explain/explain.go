@@ -223,8 +223,13 @@ func Name(h ownership.Holder) string {
 	return fmt.Sprintf("%s (connection %s)", h.ReferenceID, h.UserID)
 }
 
-// Time is a time as people and programs read it: UTC, to the millisecond where it has any.
-func Time(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999Z") }
+// Time is a time as people and programs read it: UTC, to the second, or to the millisecond if it is no whole second.
+func Time(t time.Time) string {
+	if t.Nanosecond() == 0 {
+		return t.UTC().Format("2006-01-02 15:04:05Z")
+	}
+	return t.UTC().Format("2006-01-02 15:04:05.000Z")
+}
 
 func on(at time.Time) string {
 	if at.IsZero() {

@@ -243,6 +243,7 @@ func TestPageInBrowser(t *testing.T) {
 		b.see(name)
 		switch name {
 		case "same-watch":
+			b.size(1280, 1240)
 			b.picture("console")
 			b.size(390, 844)
 			b.eval(`document.querySelector('#story').scrollIntoView()`)

@@ -100,6 +100,8 @@ func (r *ring) since(number uint64) (entries []entry, missed uint64, changed <-c
 func (r *ring) position(id string) (uint64, bool) {
 	run, text, _ := strings.Cut(id, "-")
 	number, err := strconv.ParseUint(text, 10, 64)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return number, err == nil && run == r.run && number <= r.last
 }
 
