@@ -10,11 +10,13 @@ STACK = $(shell sed -n '/^\[$(ENV)\.global\./,/^\[/s/^stack_name = "\(.*\)"/\1/p
 # The race detector needs a C compiler. It allocates itself, so what counts allocations is run once more without it.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
-.PHONY: help run test bench tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
+.PHONY: help run test proof fuzz bench tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
 
 help:
 	@echo 'make run      the local program, with a simulated Terra: http://127.0.0.1:8080 (needs Go only)'
 	@echo 'make test     every test that this machine can run; names what it skips, and why'
+	@echo 'make proof    breaks it on purpose: every interleaving, a million histories, wrong designs, faults, kills; in one table (some ten minutes)'
+	@echo 'make fuzz     every fuzz target for FOR=1h each, two at a time'
 	@echo 'make bench    speed, memory, sizes and calls beside a plain handler and the floor, in one table (ROUNDS=3; about ten minutes)'
 	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'
 	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint, checkov, cfn-guard and cdk-nag on the template'
@@ -32,6 +34,12 @@ test: tools
 	$(if $(RACE),,@echo 'There is no C compiler here, so the race detector is off.')
 	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) ./...
 	$(if $(RACE),go test -count=1 -run Allocations ./internal/webhook)
+
+proof: tools
+	@.tools/proof
+
+fuzz:
+	@.tools/fuzz $(or $(FOR),1h)
 
 # Each round measures all programs one after the other, and the table takes the medians. Two commits: keep .build/bench.txt of both, then
 # go tool -modfile=.tools/go.mod benchstat OLD NEW

@@ -233,6 +233,7 @@ type smallLife struct {
 	meddler  *meddler
 	random   *rand.Rand
 	accounts int
+	lost     int // connections of which something was not stored
 }
 
 func (s *stack) live(t *testing.T, webhook, sweep invoker, m *meddler, seed uint64, habits simulator.Habits) *smallLife {
@@ -361,6 +362,7 @@ func (l *smallLife) judge() (facts, announced int) {
 			}
 			facts += 4
 			if !found || row.Reference() != h.Reference || !row.ConnectedAt.Equal(h.ConnectedAt) || len(row.Accounts) != 1 || row.Closed() != h.Closed {
+				l.lost++
 				t.Errorf("of %+v there is stored %v %+v", h, found, row)
 			}
 		}
@@ -410,7 +412,8 @@ func TestMeddledAdapters(t *testing.T) {
 	m.share.Store(0)
 	l.settle()
 	facts, announced := l.judge()
-	t.Logf("%d faults (%s); %d accounts, %d facts acknowledged, %d lost; %d announcements", m.total(), m, l.accounts, facts, 0, announced)
+	t.Logf("%d accounts, %d announcements; %s", l.accounts, announced, m)
+	t.Logf("%d faults, %d facts acknowledged, %d lost", m.total(), facts, l.lost)
 }
 
 // team is several instances of a function, which take turns.
@@ -459,7 +462,8 @@ func TestMeddledFunctions(t *testing.T) {
 	m.share.Store(0)
 	l.settle()
 	facts, announced := l.judge()
-	t.Logf("%d kills, %d faults (%s); %d accounts, %d facts acknowledged, %d lost; %d announcements", killed, m.total(), m, l.accounts, facts, 0, announced)
+	t.Logf("%d accounts, %d announcements; %s", l.accounts, announced, m)
+	t.Logf("%d kills, %d faults, %d facts acknowledged, %d lost", killed, m.total(), facts, l.lost)
 }
 
 // kill ends the function's process and its emulator by SIGKILL, as Lambda's own machines end, and starts others.
