@@ -4,20 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/handover-dev/handover/internal/telemetry"
 	"github.com/handover-dev/handover/internal/terra"
 )
-
-// takesAll is a log that takes every line, and does nothing with it.
-type takesAll struct{ slog.Handler }
-
-func (takesAll) Enabled(context.Context, slog.Level) bool  { return true }
-func (takesAll) Handle(context.Context, slog.Record) error { return nil }
 
 // dataOf is a data event of about size bytes, with the user before or behind the data.
 func dataOf(size int, userFirst bool) string {
@@ -50,7 +45,7 @@ func TestAllocationsOfWarmDataEvent(t *testing.T) {
 				body := dataOf(size, userFirst)
 				b.deliver(body)
 				b.deliver(body)
-				b.Log = slog.New(takesAll{})
+				b.Log = telemetry.NewLogger(io.Discard, "handover")
 				original := warmEvent(b, body)
 				event := bytes.Clone(original)
 				ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(time.Hour)) // as on Lambda
@@ -84,7 +79,7 @@ func BenchmarkWarmDataEvent(bm *testing.B) {
 			body := dataOf(size, true)
 			b.deliver(body)
 			b.deliver(body)
-			b.Log = slog.New(takesAll{})
+			b.Log = telemetry.NewLogger(io.Discard, "handover")
 			original := warmEvent(b, body)
 			event := bytes.Clone(original)
 			bm.SetBytes(int64(len(event)))
