@@ -143,6 +143,15 @@ func TestMetrics(t *testing.T) {
 		"a walk over nothing":                  {func(b *bench) { b.walk(&list{}) }, ""},
 		"a walk, while Terra's API fails":      {func(b *bench) { b.walk(&list{err: errors.New("HTTP status 503")}) }, "SweepFailures Count 1, TerraFailures Count 1"},
 		"a walk, while Terra's API is limited": {func(b *bench) { b.walk(&list{err: &ownership.Limited{}}) }, "TerraLimited Count 1"},
+		"a walk, while the ledger fails": {func(b *bench) {
+			b.walk(&list{users: many(200)})
+			b.ledger.Fault = func(op string) (error, error) {
+				if op == "Stamp" {
+					return errors.New("away"), nil
+				}
+				return nil, nil
+			}
+		}, "SweepFailures Count 1"},
 		"a round": {func(b *bench) {
 			b.recordWhole("u1", "anna", "GARMIN/k.1")
 			b.recordWhole("u2", "ben", "GARMIN/k.1")
