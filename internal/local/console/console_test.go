@@ -87,6 +87,12 @@ func TestRingIsBounded(t *testing.T) {
 	if bytes > maxBytes || bytes != c.ring.bytes || len(entries) != 3 {
 		t.Errorf("%d entries with %d bytes (%d counted); at most %d bytes are kept", len(entries), bytes, c.ring.bytes, maxBytes)
 	}
+	r := httptest.NewRequest("POST", "/webhook", nil)
+	r.Header.Set("X-Long", large+large+large)
+	c.Webhook().ServeHTTP(httptest.NewRecorder(), r)
+	if entries, _ = c.ring.snapshot(); len(entries) != 1 {
+		t.Errorf("%d entries beside one with a long header", len(entries))
+	}
 	c.post(strings.Repeat("x", maxBytes+1))
 	if entries, _ = c.ring.snapshot(); len(entries) != 1 {
 		t.Errorf("%d entries beside one that takes all room", len(entries))

@@ -41,6 +41,9 @@ func (e entry) size() int {
 	size := len(e.html)
 	if e.webhook != nil {
 		size += len(e.webhook.Body)
+		for name, values := range e.webhook.Request.Header {
+			size += len(name) + len(strings.Join(values, ""))
+		}
 	}
 	return size
 }

@@ -163,6 +163,7 @@ func (c *Console) capture(w http.ResponseWriter, r *http.Request) {
 	hook.Request = r.Clone(context.Background())
 	hook.Request.Body, hook.Request.TLS = nil, nil
 	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), 10<<20))) // no larger than it has to be: it is kept
 	r = r.WithContext(context.WithValue(r.Context(), key{}, hook))
 	r.Body = struct {
 		io.Reader
