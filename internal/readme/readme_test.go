@@ -4,7 +4,8 @@
 //
 // Two things are not done as a reader does them. "make run" becomes the program that it runs, since make would outlive the test. And "make deploy" gets a SAM CLI that
 // only says what it was told, for deploying needs AWS; what it builds and deploys has tests of its own (internal/template). The AWS CLI is the real one, and speaks to moto.
-// Inline commands, such as `make bench`, are not run: it is checked that there is such a target, command and flag.
+// Inline commands, such as `make bench`, are not run: it is checked that there is such a target, command and flag;
+// those of the AWS CLI are run, and must be understood.
 package readme_test
 
 import (
@@ -86,7 +87,7 @@ func newStage(t *testing.T) *stage {
 	s.environment = append(os.Environ(),
 		"PATH="+bin+":"+aws+":"+os.Getenv("PATH"), "GOBIN="+bin, "MAKEFLAGS=--no-print-directory", "SAM="+filepath.Join(bin, "sam"),
 		"HANDOVER_LISTEN="+s.program, "HANDOVER_DATA="+filepath.Join(s.scratch, "data"), "HANDOVER_URL=http://"+s.program,
-		"AWS_ENDPOINT_URL="+s.moto, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=us-east-1", "AWS_REGION=us-east-1", "AWS_PAGER=", "AWS_CONFIG_FILE=/dev/null",
+		"AWS_ENDPOINT_URL="+s.moto, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_DEFAULT_REGION=us-east-1", "AWS_REGION=us-east-1", "AWS_PAGER=", "AWS_MAX_ATTEMPTS=1", "AWS_CONFIG_FILE=/dev/null",
 	)
 	s.replace = strings.NewReplacer("127.0.0.1:8080", s.program, "127.0.0.1:9000", s.endpoint)
 	for _, build := range []string{"./internal/cmd/handover", "./internal/subscribers/go"} {
@@ -392,6 +393,49 @@ func TestWhatIsNamedExists(t *testing.T) {
 	}
 	if len(tried) < 20 {
 		t.Errorf("only %d names were looked for: %v", len(tried), tried)
+	}
+}
+
+// The AWS CLI takes every inline command: nothing is misspelled. Whether it finds what the command names is not judged, for moto has only a little of it.
+func TestTheAWSCLITakesEveryInlineCommand(t *testing.T) {
+	// All in one process: the CLI takes most of a second to start. 2 is a usage error.
+	const program = `
+import json, os, shlex, sys
+from awscli.clidriver import create_clidriver
+for text in json.load(sys.stdin):
+    try:
+        status = create_clidriver().main(shlex.split(os.path.expandvars(text))[1:])
+    except SystemExit as end:
+        status = end.code
+    if status == 2:
+        print("MISSPELLED", text)
+`
+	placeholder, spaces := regexp.MustCompile(`<[^>]+>`), regexp.MustCompile(`\s+`)
+	tail := regexp.MustCompile(`^aws logs tail (\S+) --since [0-9]+[mhd]\b`) // only version 2 has it; this is the same in version 1:
+	const filter = "aws logs filter-log-events --log-group-name $1"
+	var texts []string
+	for _, name := range documents(t) {
+		for _, match := range regexp.MustCompile("`(aws [^`]+ --[^`]+)`").FindAllStringSubmatch(read(t, name), -1) {
+			text, _, _ := strings.Cut(match[1], " | ")
+			texts = append(texts, placeholder.ReplaceAllString(tail.ReplaceAllString(spaces.ReplaceAllString(text, " "), filter), "x"))
+		}
+	}
+	slices.Sort(texts)
+	input, err := json.Marshal(slices.Compact(texts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t)
+	command := exec.Command(filepath.Join(realparts.AWSCLI(t), "python"), "-c", program)
+	command.Dir, command.Env, command.Stdin = s.scratch, append(s.environment, "STACK=handover"), bytes.NewReader(input)
+	output, err := command.CombinedOutput()
+	if err != nil || len(texts) == 0 {
+		t.Fatalf("%d commands: %v\n%s", len(texts), err, output)
+	}
+	for line := range strings.Lines(string(output)) {
+		if strings.HasPrefix(line, "MISSPELLED") {
+			t.Error(line)
+		}
 	}
 }
 
