@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) Ledger) {
 		"mark needs its claim":                              mark,
 		"drop takes the claim and its marks":                drop,
 		"of any two claims the later write sees both":       claimConcurrently,
+		"claims and marks of a row are linearizable":        linearizable,
 		"any text is a user_id and a reference":             oddTexts,
 		"many tenures":                                      manyTenures,
 		"times keep their microseconds":                     times,
