@@ -1,6 +1,7 @@
 package terra
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -245,7 +246,8 @@ func TestInstant(t *testing.T) {
 // FuzzParseEvent compares with encoding/json on every body that both must read alike: valid JSON, valid UTF-8, no repeated name.
 func FuzzParseEvent(f *testing.F) {
 	for _, body := range []string{legacyAuth, newerAuth, reauth, athleteHook, deauth, string(dataEvent(300, true)), string(dataEvent(300, false)),
-		`{"type":"auth","status":"error"}`, `{"type":"x","user":5}`, `{"user":{"user_id":"u","reference_id":1e3},"type":"access_revoked"} `} {
+		`{"type":"auth","status":"error"}`, `{"type":"x","user":5}`, `{"user":{"user_id":"u","reference_id":1e3},"type":"access_revoked"} `,
+		`{"data":[{"a":"\ud800","a":"` + "\xff" + `"}],"type":"daily","type":"daily","user":{"user_id":"u","user_id":"v","reference_id":"\u0061\/\"r"}}`} {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -255,6 +257,9 @@ func FuzzParseEvent(f *testing.F) {
 		}
 		if err == nil && got.CanChangeOwnership() && !json.Valid(body) {
 			t.Fatal("invalid JSON changes ownership")
+		}
+		if json.Valid(body) && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) && errors.Is(err, ErrNotJSON) {
+			t.Fatalf("refused, though encoding/json takes it: %v", err) // repeated names, broken UTF-8, half a surrogate
 		}
 		if !jsontext.Value(body).IsValid() {
 			return

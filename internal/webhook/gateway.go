@@ -159,7 +159,8 @@ func cutBody(unread []byte) (body, rest []byte, err error) {
 }
 
 // unescape is the text of the JSON string that s begins with, in the memory of s, and the place of its closing quote, or len(s). The body is nearly all of an
-// event, so this is one loop that finds its end and unescapes it, where jsontext would need one for each.
+// event, so this is one loop that finds its end and unescapes it. jsontext needs one for each, ReadValue and AppendUnquote, and with them parseRequest took
+// 8.5 µs instead of 3.5 for a body of 700 B, 90 instead of 26 for 16 KB, 5.4 ms instead of 2.5 for 1 MB: a small webhook half as long again in all.
 func unescape(s []byte) (text []byte, end int, err error) {
 	i := 1
 	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' { // up to the first escape nothing moves; base64 has none
