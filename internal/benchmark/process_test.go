@@ -3,20 +3,27 @@ package benchmark
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
+	"debug/buildinfo"
+	"debug/elf"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"golang.org/x/sys/unix"
 
 	"github.com/handover-dev/handover/internal/ledger"
@@ -27,9 +34,15 @@ import (
 // bootstraps compiles the functions of the product and the programs beside them, all in one way: the Makefile's.
 func bootstraps(t testing.TB) func(name string) (path string) {
 	t.Helper()
+	return compile(t, "-s -w -buildid=")
+}
+
+// compile is bootstraps with other flags for the linker.
+func compile(t testing.TB, flags string) func(name string) (path string) {
+	t.Helper()
 	folder := t.TempDir()
 	build := func(name, source string) {
-		command := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=",
+		command := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", flags,
 			"-o", filepath.Join(folder, name, "bootstrap"), source)
 		command.Dir = realparts.Root(t)
 		command.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -187,7 +200,7 @@ func environment(t testing.TB) []string {
 	}
 	secrets := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request, _ := io.ReadAll(r.Body)
-		text := `{\"signing_secrets\":[\"` + secret + `\"]}`
+		text := `{\"signing_secrets\":[\"` + secret + `\"],\"dev_id\":\"dev\",\"api_key\":\"key\"}`
 		if bytes.Contains(request, []byte("account-key")) {
 			text = strings.Repeat("0f", 32)
 		}
@@ -234,27 +247,53 @@ func BenchmarkProcess(b *testing.B) {
 	}
 }
 
-// BenchmarkConnection is a webhook about a new connection, which DynamoDB stores: the processor's part of it.
-func BenchmarkConnection(b *testing.B) {
-	path, environment, api := bootstraps(b), environment(b), newRuntimeAPI(b)
-	f := start(b, api, path("webhook"), environment)
-	defer f.kill()
-	b.Run("by=handover", func(b *testing.B) {
-		const n = 100
-		var used time.Duration
-		for round := 0; b.Loop(); round++ {
-			for i := range n {
-				user := fmt.Sprintf("new-%d-%d-%d", b.N, round, i)
-				event := gatewayEvent(b, fmt.Appendf(nil, `{"type":"athlete","user":{"user_id":%q,"provider":"GARMIN","reference_id":"anna",`+
-					`"created_at":"2026-11-22T10:00:00Z"},"athlete":{"provider_user_id":%q}}`, user, user), false)
-				before := f.processorTime()
-				f.invoke(event, 1)
-				used += f.processorTime() - before
+// BenchmarkAuth is an auth webhook, from the event to the answer, with a DynamoDB engine, an SNS and a Terra on this machine: of a new connection, the same again,
+// and of another user's who takes the account over. Plain asks Terra, reads the owner's row, writes it under a condition, and publishes a change.
+func BenchmarkAuth(b *testing.B) {
+	path, environment := bootstraps(b), environment(b)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		account, _, _ := strings.Cut(r.URL.Query().Get("user_id"), "/")
+		fmt.Fprintf(w, `{"status":"success","athlete":{"provider_user_id":%q},"user":{"user_id":%q,"provider":"GARMIN","reference_id":"anna"}}`,
+			account, r.URL.Query().Get("user_id"))
+	}))
+	b.Cleanup(api.Close)
+	topics := realparts.Moto(b)
+	topic, err := sns.NewFromConfig(realparts.AWSConfig(topics)).CreateTopic(b.Context(), &sns.CreateTopicInput{Name: aws.String("transfers")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	environment = append(environment, "TERRA_API_URL="+api.URL, "AWS_ENDPOINT_URL_SNS="+topics, "TRANSFERS_TOPIC_ARN="+*topic.TopicArn, "AWS_REGION=us-east-1")
+	auth := func(user, reference string, second int) []byte {
+		at := time.Unix(1_700_000_000+int64(second), 0).UTC().Format(time.RFC3339)
+		return gatewayEvent(b, fmt.Appendf(nil, `{"type":"auth","status":"success","user":{"user_id":%q,"provider":"GARMIN","reference_id":%q,"created_at":%q}}`,
+			user, reference, at), false)
+	}
+	kinds := map[string]func(account string) (before, measured []byte){
+		"new": func(account string) (_, _ []byte) {
+			return auth("other-"+account+"/1", "anna", 0), auth(account+"/1", "anna", 0)
+		},
+		"again": func(account string) (_, _ []byte) {
+			return auth(account+"/1", "anna", 0), auth(account+"/1", "anna", 0)
+		},
+		"change": func(account string) (_, _ []byte) { return auth(account+"/1", "anna", 0), auth(account+"/2", "ben", 9) },
+	}
+	for _, kind := range []string{"new", "again", "change"} {
+		b.Run("auth="+kind, func(b *testing.B) {
+			var programs []program
+			for _, name := range []string{"plain", "webhook"} {
+				f, n := start(b, newRuntimeAPI(b), path(name), environment), 0
+				programs = append(programs, program{by(name), func() figures {
+					n++
+					before, measured := kinds[kind](fmt.Sprint(kind, name, n))
+					f.invoke(before, 1)
+					used, begin := f.processorTime(), time.Now()
+					f.invoke(measured, 1)
+					return figures{"ns/event": float64(time.Since(begin).Nanoseconds()), "cpu-ns/event": float64((f.processorTime() - used).Nanoseconds())}
+				}})
 			}
-		}
-		b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*n), "cpu-ns/event")
-		b.ReportMetric(0, "ns/op")
-	})
+			inTurn(b, 100, programs...)
+		})
+	}
 }
 
 // by is the end of the name of a benchmark of a program.
@@ -312,5 +351,47 @@ func BenchmarkSize(b *testing.B) {
 			b.ReportMetric(float64(zipped.Len()), "zip-B")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// BenchmarkModule is what each module adds to a function: its code and data, by the symbols that carry its name.
+func BenchmarkModule(b *testing.B) {
+	path := compile(b, "") // with the symbols
+	for _, name := range []string{"hello", "webhook", "sweep", "revoke"} {
+		built, err := buildinfo.ReadFile(path(name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		modules := []string{built.Main.Path}
+		for _, dependency := range built.Deps {
+			modules = append(modules, dependency.Path)
+		}
+		file, err := elf.Open(path(name))
+		if err != nil {
+			b.Fatal(err)
+		}
+		symbols, err := file.Symbols()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sizes := map[string]uint64{}
+		for _, symbol := range symbols {
+			if int(symbol.Section) >= len(file.Sections) || file.Sections[symbol.Section].Type == elf.SHT_NOBITS { // not in the file
+				continue
+			}
+			of := "" // the longest of the modules' paths, for one may begin with another
+			for _, module := range modules {
+				if len(module) > len(of) && strings.Contains(symbol.Name, module) {
+					of = module
+				}
+			}
+			sizes[cmp.Or(of, "standard-library")] += symbol.Size
+		}
+		for _, module := range slices.Sorted(maps.Keys(sizes)) {
+			b.Run("module="+strings.ReplaceAll(module, "/", "|")+"/"+by(name), func(b *testing.B) {
+				b.ReportMetric(float64(sizes[module]), "B")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
 	}
 }

@@ -114,7 +114,7 @@ func (h *Handler) verify(header string, body []byte) bool {
 	return hmac.Equal([]byte(hex.EncodeToString(mac.Sum(nil))), []byte(v1))
 }
 
-// claim asks for the account, reads its owner, writes the new one, and announces a change.
+// claim asks for the account, reads its owner, writes the new one unless somebody else was faster, and announces a change.
 func (h *Handler) claim(ctx context.Context, u user) error {
 	account, err := h.Athlete(ctx, u.UserID)
 	if err != nil {
@@ -125,12 +125,16 @@ func (h *Handler) claim(ctx context.Context, u user) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.DynamoDB.PutItem(ctx, &dynamodb.PutItemInput{TableName: &h.Table, Item: map[string]types.AttributeValue{
+	put := &dynamodb.PutItemInput{TableName: &h.Table, Item: map[string]types.AttributeValue{
 		"account":      key["account"],
 		"user_id":      &types.AttributeValueMemberS{Value: u.UserID},
 		"reference_id": &types.AttributeValueMemberS{Value: u.ReferenceID},
-	}})
-	if err != nil {
+	}, ConditionExpression: aws.String("attribute_not_exists(account)")}
+	if got.Item != nil {
+		put.ConditionExpression = aws.String("user_id = :read")
+		put.ExpressionAttributeValues = map[string]types.AttributeValue{":read": got.Item["user_id"]}
+	}
+	if _, err = h.DynamoDB.PutItem(ctx, put); err != nil {
 		return err
 	}
 	owner, ok := got.Item["reference_id"].(*types.AttributeValueMemberS)
