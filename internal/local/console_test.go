@@ -138,7 +138,7 @@ func TestStoriesWithoutTerra(t *testing.T) {
 			}
 			continue
 		}
-		if status, answer := ask(t, "POST", url+"/api/stories/"+name, "", nil); status != http.StatusConflict || strings.TrimSpace(answer) != needs[name] || needs[name] == "" {
+		if status, answer := ask(t, "POST", url+"/api/stories/"+name, "", nil); status != http.StatusConflict || strings.TrimSpace(answer) != "This story "+needs[name] || needs[name] == "" {
 			t.Errorf("%s: status %d, %s", name, status, answer)
 		}
 	}

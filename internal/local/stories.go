@@ -80,7 +80,7 @@ func (p *program) stories() []console.Story {
 	for i := range list {
 		story := &list[i]
 		if p.terra == nil && story.Name != "forged" {
-			story.Needs = "This story needs the simulated Terra: start without -no-simulator and without -terra-api."
+			story.Needs = "needs the simulated Terra: start without -no-simulator and without -terra-api."
 			continue
 		}
 		story.Play = func(ctx context.Context, play *console.Play) (console.Outcome, error) {
@@ -318,7 +318,7 @@ func (s *stage) hear(n int) {
 // sweepPatience is how long a story waits for the sweep.
 const sweepPatience = 20 * time.Second
 
-// sweep waits until the sweep has settled a connection, which it may try from its NextAttempt on.
+// sweep waits until the sweep has settled a connection, which it tries from its NextAttempt on.
 func (s *stage) sweep(userID string) error {
 	heard := len(s.heard())
 	ctx, cancel := context.WithTimeout(s.ctx, sweepPatience)
@@ -342,11 +342,6 @@ func (s *stage) sweep(userID string) error {
 			return fmt.Errorf("the sweep did not come within %s: play with a shorter -sweep-every", sweepPatience)
 		case <-time.After(100 * time.Millisecond):
 		}
-		if time.Now().After(row.NextAttempt) {
-			if _, err := s.program.sweep.Run(ctx); err != nil {
-				return err
-			}
-		}
 	}
 }
 
@@ -366,8 +361,12 @@ func (s *stage) heard() (ours []console.Heard) {
 func (s *stage) outcome() (o console.Outcome, err error) {
 	o = console.Outcome{Answers: strings.Join(s.answers, ", "), Owner: "nobody", Heard: "nothing", Left: "nothing"}
 	var heard, left []string
+	ids := map[string]bool{}
 	for _, h := range s.heard() {
-		heard = append(heard, h.String())
+		if !ids[h.ID] { // as a subscriber must: an announcement may be repeated, with the same id
+			heard = append(heard, h.String())
+		}
+		ids[h.ID] = true
 	}
 	owners := map[string]bool{}
 	for _, userID := range s.cast {

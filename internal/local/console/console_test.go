@@ -415,7 +415,7 @@ func TestPlayTellsWhenItDoesNotAgree(t *testing.T) {
 func TestStoriesThatCannotBePlayed(t *testing.T) {
 	playing, end := make(chan struct{}), make(chan struct{})
 	c := open(t, Options{Stories: []Story{
-		{Name: "needy", Title: "A needy story", Needs: "It needs something."},
+		{Name: "needy", Title: "A needy story", Needs: "needs something."},
 		{Name: "long", Title: "A long story", Play: func(context.Context, *Play) (Outcome, error) {
 			close(playing)
 			<-end
@@ -435,7 +435,7 @@ func TestStoriesThatCannotBePlayed(t *testing.T) {
 		}
 	}
 	close(end)
-	if _, html := c.get(t, "/"); !strings.Contains(html, `data-story="needy" disabled`) || !strings.Contains(html, "It needs something.") {
+	if _, html := c.get(t, "/"); !strings.Contains(html, `data-story="needy" disabled`) || !strings.Contains(html, "What is grey needs something.") {
 		t.Error("the page does not say what the needy story needs")
 	}
 }

@@ -14,7 +14,7 @@ type Story struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
 	Lead  string `json:"lead"`            // what is going on, in a sentence or two
-	Needs string `json:"needs,omitempty"` // what is missing here to play it; "" if nothing is
+	Needs string `json:"needs,omitempty"` // "needs …": what is missing here to play it; "" if nothing is
 
 	Expect Outcome `json:"expected"`
 	// Play plays it, and then reads the real outcome. Its error is why it broke off.
@@ -135,7 +135,7 @@ func (c *Console) tell(w http.ResponseWriter, r *http.Request) {
 	}
 	story := c.options.Stories[i]
 	if story.Needs != "" {
-		http.Error(w, story.Needs, http.StatusConflict)
+		http.Error(w, "This story "+story.Needs, http.StatusConflict)
 		return
 	}
 	if !c.playing.TryLock() {
