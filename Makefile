@@ -21,6 +21,7 @@ help:
 	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'
 	@echo 'make lint     gofmt, vet, staticcheck, errcheck; sam validate, cfn-lint, checkov, cfn-guard and cdk-nag on the template'
 	@echo 'make build    .build/<function>/bootstrap for this machine, or for GOARCH'
+	@echo 'make .build/handover   the tool, for this machine'
 	@echo 'make events   writes the example events of events/ anew'
 	@echo 'make deploy   builds and deploys the stack ($(STACK)); ENV=staging or ENV=production for the others'
 	@echo 'make outputs  the URL for Terra, the topics, the secrets, the tables'
@@ -60,12 +61,19 @@ lint:
 # Static, stripped, and the same file for every caller: no paths, no commit, no build id. So an unchanged function is not deployed again.
 # $(call bootstrap,FUNCTION,GOARCH,FOLDER)
 bootstrap = CGO_ENABLED=0 GOOS=linux GOARCH=$(2) \
-	go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o '$(3)/bootstrap' ./functions/$(1)
+	go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(SETVERSION)' -o '$(3)/bootstrap' ./functions/$(1)
+
+# The version is that of a release, if this is one. `handover version` prints it, and a function logs it when it starts.
+VERSION ?= $(shell git describe --tags --exact-match 2>/dev/null)
+SETVERSION = -X github.com/handover-dev/handover/internal/version.number=$(VERSION)
 
 build: $(FUNCTIONS:%=.build/%/bootstrap)
 
 .build/%/bootstrap: FORCE
 	$(call bootstrap,$*,$(or $(GOARCH),$(shell go env GOARCH)),.build/$*)
+
+.build/handover: FORCE
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(SETVERSION)' -o $@ ./internal/cmd/handover
 
 FORCE:
 

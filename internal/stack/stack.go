@@ -19,6 +19,7 @@ import (
 	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/sweep"
 	"github.com/handover-dev/handover/internal/terra"
+	"github.com/handover-dev/handover/internal/version"
 	"github.com/handover-dev/handover/internal/webhook"
 )
 
@@ -35,6 +36,7 @@ type Stack struct {
 // New connects to AWS with the credentials and endpoints of the environment, and reads the secrets ahead of the first event. A secret that cannot be read
 // now is no error: it is read again when it is needed.
 func New(ctx context.Context, s settings.Settings, log *slog.Logger) *Stack {
+	log.LogAttrs(ctx, slog.LevelInfo, "start", slog.String("version", version.Number()))
 	config := awsconfig.OnLambda()
 	secrets := secretsmanager.NewFromConfig(config)
 	stack := &Stack{

@@ -49,7 +49,7 @@ func allowed(key string) bool {
 		"transfers", "revocations", "guesses", "asked", "waiting", "crowded", "error",
 		"settled", "put_off", "failed",
 		"known", "new", "changed", "without_reference", "unusable", "closed", "doubtful", "unidentifiable", "pages", "repeated",
-		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts":
+		"not_revoked", "nudges", "ended", "order", "id", "subscriber", "attempts", "version":
 		return true
 	}
 	return false
