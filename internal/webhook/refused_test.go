@@ -1,6 +1,8 @@
 package webhook_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/handover-dev/handover/internal/ownership"
+	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/terra"
 )
 
@@ -134,6 +137,42 @@ func TestSignatures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// overtaken is a secret that another webhook reads again between this one's Get and Refresh.
+type overtaken struct{}
+
+func (overtaken) Get(context.Context) (settings.Terra, error) {
+	return settings.Terra{SigningSecrets: []string{"old"}}, nil
+}
+
+func (overtaken) Refresh(context.Context) (settings.Terra, bool, error) {
+	return settings.Terra{SigningSecrets: []string{"new"}}, false, nil
+}
+
+// A webhook that somebody captured is sent again. Within the window it changes nothing, whatever has happened since; after it, it is refused.
+func TestReplayOfACapturedWebhook(t *testing.T) {
+	b := newBench(t)
+	captured := b.signed(athlete(user("u1", "anna", "03:45:00"), "watch"))
+	send := func(status int) {
+		t.Helper()
+		if got := b.send(bytes.Clone(captured)); got.Status != status {
+			t.Errorf("at %s: answered %d, want %d", b.now.Format(time.DateTime), got.Status, status)
+		}
+	}
+	send(200)
+	b.deliver(athlete(user("u2", "ben", "05:00:00"), "watch"))
+	b.deliver(deauth(user("u1", "anna", "")))
+	rows, said := b.rows(), slices.Clone(b.topic.said)
+	for _, later := range []struct {
+		after  time.Duration
+		status int
+	}{{time.Hour, 200}, {25 * time.Hour, 200}, {27 * time.Hour, 401}} {
+		b.now = noon().Add(later.after)
+		send(later.status)
+		checkList(t, "rows", b.rows(), rows)
+		checkList(t, "announced", b.topic.said, said)
 	}
 }
 
@@ -320,6 +359,12 @@ func TestSecrets(t *testing.T) {
 			event := gatewayEvent(map[string]string{names[0]: "nonsense", names[1]: terra.Sign("new", b.now, []byte(body))}, body)
 			check(t, names[1], b.send(event).Status, 200)
 		}
+	})
+	t.Run("rotated under load: another webhook has read it meanwhile", func(t *testing.T) {
+		b := newBench(t)
+		b.Secrets = overtaken{}
+		accept(b, "new")
+		b.refused(signedWith(b, "forged"), "wrong_signature")
 	})
 	t.Run("forgeries do not read it all the time", func(t *testing.T) {
 		b := newBench(t)
