@@ -1,6 +1,7 @@
 package template
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -169,28 +170,27 @@ func TestMutations(t *testing.T) {
 		}
 		mutants = append(mutants, mutant)
 	}
-	made, refused := stacks(t, mutants...)
+	made, refused := transformed(t, mutants...)
 	for i, m := range mutations {
 		t.Run(m.promise+": "+m.what, func(t *testing.T) {
 			if refused[i] != nil {
-				t.Logf("refused: %v", refused[i])
+				t.Logf("SAM refuses it: %v", refused[i])
 				return
 			}
-			known := false
-			for _, p := range promises {
-				if p.name != m.promise {
-					continue
-				}
-				known = true
-				for _, s := range made[i] {
-					if faults := p.check(s); len(faults) > 0 {
-						t.Log(faults)
-						return
-					}
-				}
-			}
-			if !known {
+			p := slices.IndexFunc(promises, func(p promise) bool { return p.name == m.promise })
+			if p < 0 {
 				t.Fatalf("there is no promise %q", m.promise)
+			}
+			for _, configuration := range configurations {
+				s, err := resolved(made[i], configuration.values)
+				if err != nil {
+					t.Logf("CloudFormation refuses it: %v", err)
+					return
+				}
+				if faults := promises[p].check(s); len(faults) > 0 {
+					t.Log(faults)
+					return
+				}
 			}
 			t.Error("nobody noticed")
 		})

@@ -3,6 +3,7 @@ package template
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -37,8 +38,8 @@ type stack struct {
 	names, ids map[string]string // what each resource is for, by logical id, and the other way round
 }
 
-// stacks transforms templates, all in one process, and resolves each in every configuration. A template that SAM or CloudFormation refuse has an error instead.
-func stacks(t *testing.T, templates ...template) (made [][]stack, refused []error) {
+// transformed returns what SAM makes of templates, all in one process; of one that SAM refuses, the error.
+func transformed(t *testing.T, templates ...template) (made []template, refused []error) {
 	t.Helper()
 	command := exec.Command(realparts.SAM(t), top+"/.tools/transform.py")
 	input, err := json.Marshal(templates)
@@ -58,23 +59,16 @@ func stacks(t *testing.T, templates ...template) (made [][]stack, refused []erro
 		t.Fatalf("%d results, %v", len(results), err)
 	}
 	for _, result := range results {
-		var of []stack
-		err := error(nil)
+		var err error
 		if result.Error != "" {
-			err = fmt.Errorf("SAM: %s", result.Error)
+			err = errors.New(result.Error)
 		}
-		for _, configuration := range configurations {
-			if err == nil {
-				var s stack
-				s, err = resolved(result.Template, configuration.values)
-				of = append(of, s)
-			}
-		}
-		made, refused = append(made, of), append(refused, err)
+		made, refused = append(made, result.Template), append(refused, err)
 	}
 	return made, refused
 }
 
+// resolved is what CloudFormation makes of a transformed template.
 func resolved(whole template, values map[string]string) (stack, error) {
 	all := map[string]string{}
 	for _, given := range []map[string]string{pseudo, values} {
@@ -90,18 +84,25 @@ func resolved(whole template, values map[string]string) (stack, error) {
 	return s, err
 }
 
-// original is the template as it is.
-func original(t *testing.T) []stack {
+// original is the template as it is, in each configuration.
+func original(t *testing.T) (stacks []stack) {
 	t.Helper()
 	parsed, err := parse(read(t, "template.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, refused := stacks(t, parsed)
+	made, refused := transformed(t, parsed)
 	if refused[0] != nil {
 		t.Fatal(refused[0])
 	}
-	return made[0]
+	for _, configuration := range configurations {
+		s, err := resolved(made[0], configuration.values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stacks = append(stacks, s)
+	}
+	return stacks
 }
 
 // name finds out what each resource is for: from the ways in to the functions, from their settings to what they use. Logical ids say nothing.

@@ -48,11 +48,13 @@ func number(v any) int {
 	return n
 }
 
-// A promise is a function that says how what CloudFormation makes of the template breaks it.
-var promises = []struct {
+// A promise has a function that says how what CloudFormation makes of the template breaks it.
+type promise struct {
 	name  string
 	check func(stack) faults
-}{
+}
+
+var promises = []promise{
 	{"whole", whole},
 	{"kept", kept},
 	{"tables", tables},
