@@ -221,8 +221,9 @@ func TestUnnamedAccounts(t *testing.T) {
 		return ""
 	})
 	report := p.walked(len(p.walks())+2, 30*time.Second) // one that has begun since
-	if report["unidentifiable"] != len(strange) || report["closed"]+report["doubtful"] > 0 {
-		t.Errorf("the walk reports %v, want %d unidentifiable", report, len(strange))
+	// One answer says that there is no account to name. The others say nothing that could be used: such a connection is unsettled, and asked about again.
+	if report["unidentifiable"] != 1 || report["closed"]+report["doubtful"] > 0 {
+		t.Errorf("the walk reports %v, want 1 unidentifiable", report)
 	}
 	if found := p.announced(transferred); len(found) > 0 {
 		t.Errorf("announced: %v", found)
