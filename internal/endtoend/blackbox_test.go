@@ -207,6 +207,7 @@ func (s *story) play(t *testing.T) {
 	if !t.Failed() {
 		s.replay(o)
 	}
+	s.checkPersonal()
 	stats := s.terra.Stats()
 	t.Logf("%s: %d webhooks, %d attempts, %d cuts, %d forgeries refused, %d kills; %d connections, %d of them ended before anybody could know their account, %d references passed too fast; "+
 		"%d announcements and %d repeats, %d guesses corrected; %d posts to the subscriber; story %.1f s, settled %.1f s, all %.1f s",

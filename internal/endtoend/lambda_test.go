@@ -3,6 +3,7 @@ package endtoend
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,6 +53,7 @@ func TestFunctions(t *testing.T) {
 	t.Run("the own heartbeat", func(t *testing.T) { s.testHeartbeat(t, s.start(t, webhook), sweep) })
 	t.Run("an empty secret", func(t *testing.T) { s.testEmptySecret(t, webhook) })
 	t.Run("a wrong account key", func(t *testing.T) { s.testWrongKey(t, webhook) })
+	t.Run("no personal data", s.testPersonal)
 }
 
 // buildFunction compiles a function as it is deployed, for this test's processor, and returns the path of its bootstrap.
@@ -71,6 +73,12 @@ type stack struct {
 	terraSecret string                          // ARN
 	keySecret   string                          // ARN
 	environment []string
+	folder      string       // of files with what the functions write
+	files       atomic.Int64 // how many
+
+	mu      sync.Mutex
+	events  [][]byte // that the functions were invoked with
+	answers strings.Builder
 }
 
 const (
@@ -86,6 +94,7 @@ func newStack(t *testing.T) *stack {
 		dynamoDB: dynamodb.NewFromConfig(realparts.AWSConfig(dynamoURL)),
 		secrets:  secretsmanager.NewFromConfig(realparts.AWSConfig(motoURL)),
 		topic:    newTopic(t, realparts.AWSConfig(motoURL), "transfers"),
+		folder:   t.TempDir(),
 	}
 	if err := ledger.CreateTables(t.Context(), s.dynamoDB, accountsTable, connectionsTable); err != nil {
 		t.Fatal(err)
@@ -127,6 +136,7 @@ type function struct {
 	url       string
 	process   *os.Process // the emulator
 	bootstrap string
+	stack     *stack
 	mu        sync.Mutex // the emulator takes one invocation at a time
 }
 
@@ -136,8 +146,19 @@ func (s *stack) start(t *testing.T, bootstrap string, environment ...string) *fu
 	address := realparts.FreeAddress(t)
 	command := exec.Command(realparts.RIE(t), "--runtime-interface-emulator-address", address, "--runtime-api-address", realparts.FreeAddress(t), bootstrap)
 	command.Env = append(append([]string{}, s.environment...), environment...)
+	output, err := os.Create(filepath.Join(s.folder, fmt.Sprint(s.files.Add(1))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Stdout, command.Stderr = output, output
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(output.Name()); t.Failed() {
+			t.Logf("output of the function: %s%v", text, err)
+		}
+		output.Close()
+	})
 	realparts.WaitUntilListening(t, address, realparts.Start(t, command))
-	return &function{url: "http://" + address + "/2015-03-31/functions/function/invocations", process: command.Process, bootstrap: bootstrap}
+	return &function{url: "http://" + address + "/2015-03-31/functions/function/invocations", process: command.Process, bootstrap: bootstrap, stack: s}
 }
 
 // Invoke makes function a lambda.Handler, so that the local program's gateway can stand before it.
@@ -157,6 +178,10 @@ func (f *function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.stack.mu.Lock()
+	f.stack.events = append(f.stack.events, event)
+	f.stack.answers.Write(answer)
+	f.stack.mu.Unlock()
 	if response.StatusCode != http.StatusOK || bytes.Contains(answer, []byte(`"errorMessage"`)) {
 		return nil, fmt.Errorf("invoking: %s: %s", response.Status, answer)
 	}
@@ -295,14 +320,14 @@ func deliver(t *testing.T, terra *simulator.Terra) {
 // testChange: a watch passes from anna to ben and on to carol. Ben's connection is made while Terra's API is down: the sweep finds out.
 func (s *stack) testChange(t *testing.T, webhook, sweep *function) {
 	terra := s.play(t, webhook, simulator.Habits{Generation: simulator.KeepBoth, CreatedAtInWebhooks: true, AccountInAnswers: true})
-	anna := terra.Connect("GARMIN", "watch", "anna")
+	anna := terra.Connect("GARMIN", "the-watch-of-all-three", "anna@example.com")
 	deliver(t, terra)
 	if messages := s.topic.receive(); len(messages) != 0 {
 		t.Fatalf("a first owner is announced: %v", messages)
 	}
 
 	terra.SetFaults(simulator.Faults{Fail: 1, Duplicate: 1})
-	ben := terra.Connect("GARMIN", "watch", "ben")
+	ben := terra.Connect("GARMIN", "the-watch-of-all-three", "ben@example.com")
 	deliver(t, terra)
 	s.makeDue(t, ben)
 	if got := s.sweep(t, sweep); got.PutOff != 1 || got.Settled != 0 {
@@ -319,12 +344,12 @@ func (s *stack) testChange(t *testing.T, webhook, sweep *function) {
 	if got := s.sweep(t, sweep); got != (report{}) {
 		t.Errorf("the next sweep reports %+v, want nothing", got)
 	}
-	expect(t, s.topic.receive(), passed{anna, "anna", ben, "ben"})
+	expect(t, s.topic.receive(), passed{anna, "anna@example.com", ben, "ben@example.com"})
 
-	carol := terra.Connect("GARMIN", "watch", "carol")
+	carol := terra.Connect("GARMIN", "the-watch-of-all-three", "carol@example.com")
 	deliver(t, terra)
 	// Anna's connection is still open, and to be announced only as passed to ben, who is newer.
-	expect(t, s.topic.receive(), passed{ben, "ben", carol, "carol"})
+	expect(t, s.topic.receive(), passed{ben, "ben@example.com", carol, "carol@example.com"})
 }
 
 // testHeartbeat: the sweep function finds out whether the way in is open, and runs all the same if it is not.
@@ -512,4 +537,51 @@ func (s *stack) testWrongKey(t *testing.T, bootstrap string) {
 		}
 		return ""
 	})
+}
+
+// testPersonal: of nobody whom an event names there is a trace in what the functions wrote or answered, nor in the names of accounts.
+func (s *stack) testPersonal(t *testing.T) {
+	p := newPersonal(local.Secret, apiKey, strings.Repeat("5a", 32))
+	p.addAccount("GARMIN", "the-watch-of-all-three")
+	for _, event := range s.events {
+		var e struct {
+			Body            string
+			IsBase64Encoded bool
+		}
+		if err := json.Unmarshal(event, &e); err != nil {
+			t.Fatal(err)
+		}
+		body := []byte(e.Body)
+		if e.IsBase64Encoded {
+			body, _ = base64.StdEncoding.DecodeString(e.Body) // an altered one may not be
+		}
+		if e.Body != telemetry.HeartbeatBody {
+			p.addBody(body)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(s.folder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written += len(text)
+		p.check(t, "a function's output", string(text))
+	}
+	p.check(t, "the answers", s.answers.String())
+	scanned, err := s.dynamoDB.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String(accountsTable)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range scanned.Items {
+		p.check(t, "an account's name", item["account"].(*types.AttributeValueMemberS).Value)
+	}
+	if written == 0 || s.answers.Len() == 0 || len(scanned.Items) == 0 {
+		t.Errorf("nothing to search: %d bytes of output, %d of answers, %d accounts", written, s.answers.Len(), len(scanned.Items))
+	}
+	t.Logf("none of %d personal data in %d bytes of output, %d of answers, %d accounts", len(p.known), written, s.answers.Len(), len(scanned.Items))
 }

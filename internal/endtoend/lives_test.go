@@ -85,6 +85,7 @@ func (s *story) live(t *testing.T, accounts int) {
 	o := s.observe()
 	o.check()
 	open := o.checkSuperseded()
+	s.checkPersonal()
 	stats, calls := s.terra.Stats(), s.terra.Calls()
 	ended, unsettled := 0, 0
 	for _, e := range o.byID {

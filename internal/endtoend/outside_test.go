@@ -58,6 +58,7 @@ type attempt struct {
 	sent       time.Time
 	answeredAt time.Time // zero: no answer came through
 	status     int
+	answer     string
 }
 
 // forged webhooks end with a space, see the simulator.
@@ -92,8 +93,13 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	answer, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	response.Body, done.answer = io.NopCloser(bytes.NewReader(answer)), string(answer)
 	if w.trouble.strikes(.06) {
-		response.Body.Close()
 		return nil, errCut
 	}
 	done.status, done.answeredAt = response.StatusCode, time.Now()
