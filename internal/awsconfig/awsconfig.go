@@ -66,5 +66,5 @@ func Limit(c *aws.Config) {
 // backoff is the wait after the nth failed attempt: any time up to a limit that doubles, so that callers who failed together do not come
 // back together ("full jitter"). The SDK counts from 1, or from 0 where AWS_NEW_RETRIES_2026 is set.
 func backoff(n int, _ error) (time.Duration, error) {
-	return rand.N(firstBackoff << min(max(n-1, 0), doublings)), nil
+	return rand.N(firstBackoff << min(max(n-1, 0), doublings)), nil // #nosec G404 -- it only spreads retries
 }

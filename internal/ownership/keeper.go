@@ -40,7 +40,7 @@ func (b Backoff) delay(attempts int, limit time.Duration) time.Duration {
 	if attempts < 20 {
 		d = min(limit, b.Base<<attempts)
 	}
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) // #nosec G404 -- it only spreads retries
 }
 
 // Result says what one call of Settle did, for logs and counts.
