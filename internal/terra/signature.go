@@ -13,7 +13,7 @@ import (
 	"hash"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -106,11 +106,11 @@ func signed(header, t string, body []byte, secrets []string) bool {
 
 // mac is hex(HMAC-SHA-256(secret, t "." body)), the value of v1.
 func mac(secret, t string, body []byte) (v1 [2 * sha256.Size]byte) {
-	m, _ := macs.Get().(*keyed)
+	m := lastMAC.Swap(nil)
 	if m == nil || m.secret != secret {
 		m = &keyed{secret: secret, Hash: hmac.New(sha256.New, []byte(secret))}
 	}
-	defer macs.Put(m)
+	defer lastMAC.Store(m)
 	m.Reset()
 	m.Write(append(append(m.scratch[:0], t...), '.'))
 	m.Write(body)
@@ -125,6 +125,7 @@ type keyed struct {
 	scratch [sha256.Size]byte
 }
 
-// macs is a package variable because making an HMAC takes half of the memory that a webhook is allowed, and hashes the secret twice. Nothing can be observed
-// through it: the next user of one resets it, or makes its own if the secret is another.
-var macs sync.Pool
+// lastMAC is a package variable because making an HMAC takes half of the memory that a webhook is allowed, and hashes the secret twice. Nothing can be observed
+// through it: whoever takes it resets it, and makes another if it is of another secret or in use. A pool would lose it whenever a great event has the garbage
+// collected.
+var lastMAC atomic.Pointer[keyed]
