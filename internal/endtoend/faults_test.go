@@ -404,7 +404,7 @@ func TestMeddledAdapters(t *testing.T) {
 	webhook, sweep := s.here(t)
 	l := s.live(t, webhook, sweep, m, seed, chatty)
 	m.share.Store(33)
-	for m.total() < proofSize(300, 10_000) {
+	for m.total() < proofSize(300, 2_000) {
 		l.pass(20)
 		l.deliver()
 		l.sweepUp()
