@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -297,9 +298,11 @@ func (p *program) sweepForever(ctx context.Context) {
 	}
 }
 
-// announced shows an announcement on the page, and prints it: connections by their user_ids, and no reference_id.
+// announced shows an announcement on the page, and prints it without the people in it. Its subject would name one, where the account is not known.
 func (p *program) announced(e announce.Event) {
 	p.console.Heard(e)
+	var data struct{ Account string }
+	_ = json.Unmarshal(e.Data, &data) // our own
 	p.log.LogAttrs(context.Background(), slog.LevelInfo, "announced", slog.String("type", string(e.Type)), slog.String("id", e.ID),
-		slog.String("account", e.Subject), slog.String("reason", cmp.Or(e.Attributes["reason"], "ended")), slog.String("order", cmp.Or(e.Attributes["order"], "-")))
+		slog.String("account", cmp.Or(data.Account, "unknown")), slog.String("reason", cmp.Or(e.Attributes["reason"], "ended")), slog.String("order", cmp.Or(e.Attributes["order"], "-")))
 }
