@@ -87,7 +87,8 @@ func (o *oracle) acknowledged(e *event, facts []ownership.Facts) {
 	}
 }
 
-// finished checks promise 4: a cleared work mark owes nothing, and whatever an account's row owes, a later claim with a work mark owes.
+// finished checks promise 4: a cleared work mark owes nothing, and whatever an account's row owes, a later claim with a work mark owes, unless it has been
+// announced: the mark of a slow worker may take the place of a later one, and then an announcement comes once more, with the same id.
 func (o *oracle) finished(w *worker, r ownership.Connection) {
 	h := o.history
 	if r.Reference() == "" {
@@ -114,7 +115,7 @@ func (o *oracle) finished(w *worker, r ownership.Connection) {
 		}
 		for _, due := range row.Due() {
 			count(&h.tally.checked, "owed by later claims")
-			owed := false
+			owed := o.told(func(a ownership.Announcement) bool { return a == due.Announcement })
 			for user, at := range o.claimed[account] {
 				owed = owed || at > w.viewed[account] && o.rows[user].ToDo
 			}
