@@ -170,9 +170,10 @@ func (s *story) write() {
 	}
 }
 
-func (s *story) play(t *testing.T) {
-	s.t, s.random = t, rand.New(rand.NewPCG(s.seed, s.number))
-	s.write()
+// setUp makes the program, Terra and the subscriber of the story, and whatever goes wrong between them. The program has the arguments beside the story's own.
+func (s *story) setUp(arguments ...string) {
+	t := s.t
+	t.Helper()
 	s.trouble = &trouble{random: rand.New(rand.NewPCG(s.seed, 1000+s.number))}
 	s.subscriber = &subscriber{t: t, trouble: s.trouble, local: true, messages: map[string]string{}, types: map[string]string{}}
 	app := httptest.NewServer(s.subscriber)
@@ -180,11 +181,10 @@ func (s *story) play(t *testing.T) {
 	s.api = &terraAPI{trouble: s.trouble}
 	api := httptest.NewServer(s.api)
 	t.Cleanup(api.Close)
-	s.program = newProgram(t, s.path, append([]string{
-		"-data", t.TempDir(), "-signing-secret", "another-secret", "-signing-secret", signingSecret,
+	s.program = newProgram(t, s.path, slices.Concat(arguments, []string{
 		"-terra-api", api.URL + []string{"/v2", "/api/v2"}[s.habits.Dialect], "-terra-dev-id", devID, "-terra-api-key", apiKey,
 		"-sweep-every", "500ms", "-subscriber", app.URL,
-	}, s.arguments...)...)
+	}, s.arguments)...)
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.wire = &wire{trouble: s.trouble, base: transport}
@@ -194,6 +194,12 @@ func (s *story) play(t *testing.T) {
 		Now: s.clock.now, Senders: 8, Transport: s.wire,
 	})
 	s.api.api = s.terra.API()
+}
+
+func (s *story) play(t *testing.T) {
+	s.t, s.random = t, rand.New(rand.NewPCG(s.seed, s.number))
+	s.write()
+	s.setUp("-data", t.TempDir(), "-signing-secret", "another-secret", "-signing-secret", signingSecret)
 
 	began := time.Now()
 	s.program.start()

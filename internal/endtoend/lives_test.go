@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -53,27 +51,7 @@ func (s *story) live(t *testing.T, accounts int) {
 		seen[w.id] = true
 		return twice
 	})
-	s.trouble = &trouble{random: rand.New(rand.NewPCG(s.seed, 1000+s.number))}
-	s.subscriber = &subscriber{t: t, trouble: s.trouble, local: true, messages: map[string]string{}, types: map[string]string{}}
-	app := httptest.NewServer(s.subscriber)
-	t.Cleanup(app.Close)
-	s.api = &terraAPI{trouble: s.trouble}
-	api := httptest.NewServer(s.api)
-	t.Cleanup(api.Close)
-	s.program = newProgram(t, s.path, append([]string{
-		"-data", memoryDir(t), "-signing-secret", signingSecret,
-		"-terra-api", api.URL + []string{"/v2", "/api/v2"}[s.habits.Dialect], "-terra-dev-id", devID, "-terra-api-key", apiKey,
-		"-sweep-every", "500ms", "-subscriber", app.URL,
-	}, s.arguments...)...)
-	transport := &http.Transport{MaxIdleConnsPerHost: 8}
-	t.Cleanup(transport.CloseIdleConnections)
-	s.wire = &wire{trouble: s.trouble, base: transport}
-	s.clock.began = time.Now()
-	s.terra = simulator.New(simulator.Config{
-		Secret: signingSecret, WebhookURL: s.program.url("/webhook"), DevID: devID, APIKey: apiKey, Seed: s.seed, Habits: s.habits,
-		Now: s.clock.now, Senders: 8, Transport: s.wire,
-	})
-	s.api.api = s.terra.API()
+	s.setUp("-data", memoryDir(t), "-signing-secret", signingSecret)
 
 	began := time.Now()
 	s.program.start()
