@@ -59,7 +59,7 @@ func TestBlackBoxOnRealEngines(t *testing.T) {
 			Generation: simulator.KeepBoth, CreatedAtInWebhooks: true, AthleteAfterAuth: true, AccountInAnswers: true, SilentPhones: true,
 		},
 	}
-	backend := &subscriber{t: t, trouble: &trouble{}, messages: map[string]string{}, types: map[string]string{}}
+	backend := &subscriber{t: t, trouble: &trouble{}, messages: map[string]event{}}
 	subscribe(t, realparts.AWSConfig(moto), "handover-transfers", backend)
 	s.play(t)
 	s.checkBackend(backend)
@@ -175,7 +175,7 @@ func (s *story) setUp(arguments ...string) {
 	t := s.t
 	t.Helper()
 	s.trouble = &trouble{random: rand.New(rand.NewPCG(s.seed, 1000+s.number))}
-	s.subscriber = &subscriber{t: t, trouble: s.trouble, local: true, messages: map[string]string{}, types: map[string]string{}}
+	s.subscriber = &subscriber{t: t, trouble: s.trouble, local: true, messages: map[string]event{}}
 	app := httptest.NewServer(s.subscriber)
 	t.Cleanup(app.Close)
 	s.api = &terraAPI{trouble: s.trouble}
@@ -215,10 +215,11 @@ func (s *story) play(t *testing.T) {
 	}
 	s.checkPersonal()
 	stats := s.terra.Stats()
+	_, posts := s.subscriber.all()
 	t.Logf("%s: %d webhooks, %d attempts, %d cuts, %d forgeries refused, %d kills; %d connections, %d of them ended before anybody could know their account, %d references passed too fast; "+
 		"%d announcements and %d repeats, %d guesses corrected; %d posts to the subscriber; story %.1f s, settled %.1f s, all %.1f s",
 		s.name, stats.Webhooks, stats.Attempts, s.trouble.cuts.Load(), stats.Forged-stats.ForgedAccepted, len(s.program.lives)-1, len(o.connections), o.unknowable, o.unseen,
-		len(o.byID), len(o.events)-len(o.byID), o.corrected, s.subscriber.received, acted.Seconds(), settled.Seconds(), time.Since(began).Seconds())
+		len(o.byID), len(o.events)-len(o.byID), o.corrected, posts, acted.Seconds(), settled.Seconds(), time.Since(began).Seconds())
 }
 
 // moods are what is wrong with Terra's API, one after another; the last one stays.
@@ -488,9 +489,9 @@ func (s *story) checkBackend(backend *subscriber) {
 	}
 	more := s.observe()
 	more.byID, more.changes = map[string]event{}, map[string]change{}
-	for id, data := range backend.messages {
+	received, messages := backend.all()
+	for id, e := range received {
 		if _, listed := o.byID[id]; !listed {
-			e := event{ID: id, Type: backend.types[id], Data: json.RawMessage(data)}
 			var c change
 			if err := json.Unmarshal(e.Data, &c); err != nil {
 				s.t.Fatal(err)
@@ -499,7 +500,7 @@ func (s *story) checkBackend(backend *subscriber) {
 		}
 	}
 	more.checkAnnouncements()
-	s.t.Logf("SNS sent %d announcements in %d messages, %d of them not listed", len(backend.messages), backend.received, len(more.byID))
+	s.t.Logf("SNS sent %d announcements in %d messages, %d of them not listed", len(received), messages, len(more.byID))
 }
 
 func (s *story) connections(state string) (map[string]connection, error) {

@@ -21,6 +21,7 @@ type observation struct {
 	events      []event               // all that is listed, repeats too
 	byID        map[string]event
 	changes     map[string]change // by id
+	received    map[string]event  // what the subscriber had got before all that was listed
 
 	truth    []simulator.Account
 	account  map[string]int                 // index in truth, by user_id
@@ -38,6 +39,7 @@ func (s *story) observe() *observation {
 		story: s, owners: map[string]party{}, byID: map[string]event{}, changes: map[string]change{},
 		truth: s.terra.Truth(), account: map[string]int{}, holdings: map[string][]simulator.Holding{}, replacer: map[string][]string{},
 	}
+	o.received, _ = s.subscriber.all()
 	var err error
 	if o.connections, err = s.connections(""); err != nil {
 		s.t.Fatal(err)
@@ -156,7 +158,7 @@ func (o *observation) checkIdentities() {
 		}
 		ids[data] = e.ID
 	}
-	for id := range o.subscriber.messages {
+	for id := range o.received {
 		if _, listed := o.byID[id]; !listed {
 			o.fault("the subscriber got %s, which is not listed", id)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -226,8 +227,7 @@ type subscriber struct {
 	local   bool // of the local topic, which sends headers and attributes as SNS does; moto does not
 
 	mu       sync.Mutex
-	messages map[string]string // the data of the announcements, by id
-	types    map[string]string // and their types
+	messages map[string]event // by id
 	received int
 	refused  int
 }
@@ -258,10 +258,10 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.received++
-	if before, ok := s.messages[e.ID]; ok && before != string(e.Data) {
-		s.t.Errorf("the subscriber was sent the id %s with other data:\n%s\n%s", e.ID, before, e.Data)
+	if before, ok := s.messages[e.ID]; ok && string(before.Data) != string(e.Data) {
+		s.t.Errorf("the subscriber was sent the id %s with other data:\n%s\n%s", e.ID, before.Data, e.Data)
 	}
-	s.messages[e.ID], s.types[e.ID] = string(e.Data), e.Type
+	s.messages[e.ID] = e
 	s.mu.Unlock()
 	if s.trouble.strikes(.1) {
 		s.refuse(w)
@@ -284,6 +284,13 @@ func (s *subscriber) refuse(w http.ResponseWriter) {
 func (s *subscriber) has(id string) (data string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	data, ok = s.messages[id]
-	return data, ok
+	e, ok := s.messages[id]
+	return string(e.Data), ok
+}
+
+// all returns the announcements received so far, by id, and how many messages brought them.
+func (s *subscriber) all() (announcements map[string]event, messages int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.messages), s.received
 }

@@ -44,7 +44,8 @@ def main() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(1)  # not without end: of a signal that comes just before such a wait, Python would tell after it
 
 
 def consume(queue: str, topic: str, handler: Handler, stopping: threading.Event) -> None:
