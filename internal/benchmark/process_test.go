@@ -251,10 +251,12 @@ func BenchmarkProcess(b *testing.B) {
 // and of another user's who takes the account over. Plain asks Terra, reads the owner's row, writes it under a condition, and publishes a change.
 func BenchmarkAuth(b *testing.B) {
 	path, environment := bootstraps(b), environment(b)
+	holders := map[string]string{"1": "anna", "2": "ben"} // reference_ids, by the end of the user_id
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		account, _, _ := strings.Cut(r.URL.Query().Get("user_id"), "/")
-		fmt.Fprintf(w, `{"status":"success","athlete":{"provider_user_id":%q},"user":{"user_id":%q,"provider":"GARMIN","reference_id":"anna"}}`,
-			account, r.URL.Query().Get("user_id"))
+		user := r.URL.Query().Get("user_id")
+		account, number, _ := strings.Cut(user, "/")
+		fmt.Fprintf(w, `{"status":"success","athlete":{"provider_user_id":%q},"user":{"user_id":%q,"provider":"GARMIN","reference_id":%q}}`,
+			account, user, holders[number])
 	}))
 	b.Cleanup(api.Close)
 	topics := realparts.Moto(b)
@@ -263,19 +265,19 @@ func BenchmarkAuth(b *testing.B) {
 		b.Fatal(err)
 	}
 	environment = append(environment, "TERRA_API_URL="+api.URL, "AWS_ENDPOINT_URL_SNS="+topics, "TRANSFERS_TOPIC_ARN="+*topic.TopicArn, "AWS_REGION=us-east-1")
-	auth := func(user, reference string, second int) []byte {
+	auth := func(account, number string, second int) []byte {
 		at := time.Unix(1_700_000_000+int64(second), 0).UTC().Format(time.RFC3339)
 		return gatewayEvent(b, fmt.Appendf(nil, `{"type":"auth","status":"success","user":{"user_id":%q,"provider":"GARMIN","reference_id":%q,"created_at":%q}}`,
-			user, reference, at), false)
+			account+"/"+number, holders[number], at), false)
 	}
 	kinds := map[string]func(account string) (before, measured []byte){
 		"new": func(account string) (_, _ []byte) {
-			return auth("other-"+account+"/1", "anna", 0), auth(account+"/1", "anna", 0)
+			return auth("other-"+account, "1", 0), auth(account, "1", 0)
 		},
 		"again": func(account string) (_, _ []byte) {
-			return auth(account+"/1", "anna", 0), auth(account+"/1", "anna", 0)
+			return auth(account, "1", 0), auth(account, "1", 0)
 		},
-		"change": func(account string) (_, _ []byte) { return auth(account+"/1", "anna", 0), auth(account+"/2", "ben", 9) },
+		"change": func(account string) (_, _ []byte) { return auth(account, "1", 0), auth(account, "2", 9) },
 	}
 	for _, kind := range []string{"new", "again", "change"} {
 		b.Run("auth="+kind, func(b *testing.B) {
