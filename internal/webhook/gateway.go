@@ -162,9 +162,16 @@ func cutBody(unread []byte) (body, rest []byte, err error) {
 // event, so this is one loop that finds its end and unescapes it. jsontext needs one for each, ReadValue and AppendUnquote, and with them parseRequest took
 // 8.5 µs instead of 3.5 for a body of 700 B, 90 instead of 26 for 16 KB, 5.4 ms instead of 2.5 for 1 MB: a small webhook half as long again in all.
 func unescape(s []byte) (text []byte, end int, err error) {
-	i := 1
-	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' { // up to the first escape nothing moves; base64 has none
-		i++
+	i := len(s)
+	for _, end := range []byte(`"\`) { // up to the first escape nothing moves; base64 has none
+		if at := bytes.IndexByte(s[1:i], end); at >= 0 {
+			i = 1 + at
+		}
+	}
+	for _, c := range s[1:i] {
+		if c < ' ' {
+			err = errNotGateway
+		}
 	}
 	n := i // s[1:n] is the text so far: it stays behind what is read, for no escape is shorter than what it stands for
 	for i < len(s) && s[i] != '"' {
