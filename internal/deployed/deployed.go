@@ -4,17 +4,20 @@ package deployed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/handover-dev/handover/internal/ledger"
 	"github.com/handover-dev/handover/internal/ownership"
@@ -34,6 +37,12 @@ const (
 	SweepFunction        = "SweepFunctionName"
 	RevokeDeadLettersURL = "RevokeDeadLettersUrl"
 )
+
+// Alias is what runs of a function: the version that the last deployment left, also while $LATEST is another.
+const Alias = "live"
+
+// turn is how long a call waits for the function to be free. The sweep may run only once at a time, and runs for most of each minute while it has much to do.
+const turn = 2 * time.Minute
 
 // Stack is a deployed stack.
 type Stack struct {
@@ -133,7 +142,20 @@ func (s *Stack) Connection(ctx context.Context, userID string) (ownership.Connec
 	return s.Ledger.Connection(ctx, userID)
 }
 
-// Sweep calls the sweep function, and waits for its answer.
+// TerraAPI is the base URL of Terra's REST API that the sweep function uses; "" if it is not known which function that is.
+func (s *Stack) TerraAPI(ctx context.Context) (string, error) {
+	name := s.Outputs[SweepFunction]
+	if name == "" {
+		return "", nil
+	}
+	f, err := lambda.NewFromConfig(s.Config).GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &name, Qualifier: aws.String(Alias)})
+	if err != nil || f.Environment == nil {
+		return "", err
+	}
+	return f.Environment.Variables["TERRA_API_URL"], nil
+}
+
+// Sweep calls the sweep function, as soon as it does not run already, and waits for its answer.
 func (s *Stack) Sweep(ctx context.Context, in sweep.Input) (out sweep.Output, err error) {
 	name, err := s.Output(SweepFunction)
 	if err != nil {
@@ -143,7 +165,17 @@ func (s *Stack) Sweep(ctx context.Context, in sweep.Input) (out sweep.Output, er
 	if err != nil {
 		return out, err
 	}
-	answer, err := lambda.NewFromConfig(s.Config).Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: payload})
+	client := lambda.NewFromConfig(s.Config)
+	invoke := func() (*lambda.InvokeOutput, error) {
+		return client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Qualifier: aws.String(Alias), Payload: payload})
+	}
+	answer, err := invoke()
+	for begun, busy := time.Now(), (*types.TooManyRequestsException)(nil); errors.As(err, &busy) && time.Since(begun) < turn && ctx.Err() == nil; answer, err = invoke() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 	if err != nil {
 		return out, fmt.Errorf("calling the sweep function %s: %w", name, err)
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"github.com/aws/smithy-go"
 
 	"github.com/handover-dev/handover/internal/deployed"
 	"github.com/handover-dev/handover/internal/ownership"
@@ -85,21 +84,34 @@ func (e *examination) tables(ctx context.Context) {
 			wrong("Without it the sweep finds no work: deploy the template again.", "the table %s has no active index todo", name)
 		}
 		backups, err := client.DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &name})
-		switch failure := smithy.APIError(nil); {
-		case errors.As(err, &failure) && failure.ErrorCode() == "UnknownOperationException": // an engine that is not AWS's has no backups
+		switch {
 		case err != nil:
+			before++
 			e.unknown(check, "Do the credentials allow dynamodb:DescribeContinuousBackups?", err)
 		case !recoverable(backups.ContinuousBackupsDescription):
 			wrong("Deploy the template again: it turns point-in-time recovery on.", "the table %s cannot be restored to a point in time", name)
 		}
+		expiry, err := client.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &name})
+		switch {
+		case err != nil:
+			before++
+			e.unknown(check, "Do the credentials allow dynamodb:DescribeTimeToLive?", err)
+		case !expires(expiry.TimeToLiveDescription):
+			wrong("Deploy the template again: it has DynamoDB erase each row at the time in expires_at.", "the table %s keeps what has expired", name)
+		}
 		if before == 0 {
-			e.ok(check, "%s is there, with its key", name)
+			e.ok(check, "%s is there, with its key, backups and expiry", name)
 		}
 	}
 }
 
 func recoverable(d *dynamodbtypes.ContinuousBackupsDescription) bool {
 	return d.PointInTimeRecoveryDescription != nil && d.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus == dynamodbtypes.PointInTimeRecoveryStatusEnabled
+}
+
+func expires(d *dynamodbtypes.TimeToLiveDescription) bool {
+	on := d.TimeToLiveStatus == dynamodbtypes.TimeToLiveStatusEnabled || d.TimeToLiveStatus == dynamodbtypes.TimeToLiveStatusEnabling
+	return on && aws.ToString(d.AttributeName) == "expires_at"
 }
 
 // accountKey: it can be read, and it is the one that the ledger was begun with.
@@ -328,7 +340,7 @@ func (e *examination) functions(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		f, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &name})
+		f, err := client.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &name, Qualifier: aws.String(deployed.Alias)})
 		if absent := (*lambdatypes.ResourceNotFoundException)(nil); errors.As(err, &absent) {
 			e.fault(check, "Deploy the template again.", "the function %s is not there", name)
 			continue
@@ -441,7 +453,7 @@ func (e *examination) deadLetters(ctx context.Context) {
 		return
 	}
 	if n, _ := strconv.Atoi(got.Attributes["ApproximateNumberOfMessages"]); n > 0 {
-		e.fault(check, "The log of the revoke function says why. Then: handover replay -queue "+url, "%d announcement(s) whose connection could not be ended", n)
+		e.fault(check, "The log of the revoke function says why. Then: handover replay -stack "+e.Stack.Name, "%d announcement(s) whose connection could not be ended", n)
 		return
 	}
 	e.ok(check, "none")

@@ -171,7 +171,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 				}
 			}
 			if slices.ContainsFunc(r.ReplacedBy, nameless) {
-				return heirs, k.postpone(ctx, r, said, wait{reason: "the connection that replaced it has no reference_id yet"}, done)
+				return heirs, k.postpone(ctx, r, said, wait{reason: NoReference}, done)
 			}
 		}
 		done.Nameless = done.Nameless || r.Reference() == ""
@@ -350,8 +350,11 @@ func waitFor(apiErr error) wait {
 	return w
 }
 
-// NoAccount is what an unidentifiable connection waits for, as its row's Waiting says it.
-const NoAccount = "Terra names no account"
+// What a connection waits for though nothing fails, as its row's Waiting says it.
+const (
+	NoAccount   = "Terra names no account" // it is unidentifiable
+	NoReference = "the connection that replaced it has no reference_id yet"
+)
 
 // patience says whether r must wait before it is put into accounts. A guessed time is used only once Terra's API has answered that it knows no better:
 // while it fails, the claim waits. An account that Terra does not name may be named later; for a connection that has ended nobody will.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -27,6 +28,7 @@ const backfillHelp = `
   $ handover backfill -stack handover-production
   1200 connections listed by Terra: 1150 new, 50 known, 12 without reference_id.
   It would announce 3 transfers and 0 ends: connected_by_other (terra) 3.
+  Terra names no account for 40 connections.
   Nothing has been written or announced: begin with -yes.
   $ handover backfill -stack handover-production -yes
   1200 connections listed by Terra: 1150 new, 50 known, 12 without reference_id.
@@ -39,11 +41,12 @@ announced. Then Terra is asked about each connection that is new: that counts ag
 
 // rehearsal is what a backfill has done or would do.
 type rehearsal struct {
-	Done        bool           `json:"done"` // false: it was only played
-	Counts      sweep.Counts   `json:"counts"`
-	Transfers   int            `json:"transfers"`
-	Revocations int            `json:"revocations"`
-	Kinds       map[string]int `json:"kinds,omitempty"` // transfers by "reason (order)"
+	Done           bool           `json:"done"` // false: it was only played
+	Counts         sweep.Counts   `json:"counts"`
+	Transfers      int            `json:"transfers"`
+	Revocations    int            `json:"revocations"`
+	Unidentifiable int            `json:"unidentifiable"`  // connections for which Terra would name no account
+	Kinds          map[string]int `json:"kinds,omitempty"` // transfers by "reason (order)"
 }
 
 func (t tool) backfill(ctx context.Context, args []string) error {
@@ -52,7 +55,7 @@ func (t tool) backfill(ctx context.Context, args []string) error {
 	where := f.where(t)
 	yes := f.Bool("yes", false, "begin; without it, only show what would be announced")
 	var source terraSource
-	f.StringVar(&source.api, "terra-api", "", "base `URL` of Terra's REST API (default: the local program's simulated Terra, or "+settings.DefaultTerraAPI+")")
+	f.StringVar(&source.api, "terra-api", "", "base `URL` of Terra's REST API (default: the local program's simulated Terra, or the one that the stack's functions use)")
 	f.StringVar(&source.devID, "terra-dev-id", "", "Terra's dev-id, if the local program does not use the simulated Terra")
 	f.StringVar(&source.apiKey, "terra-api-key", "", "Terra's x-api-key, if the local program does not use the simulated Terra")
 	f.StringVar(&source.data, "data", ".handover", "`folder` of the local program, where its account key is")
@@ -85,6 +88,9 @@ func (t tool) backfill(ctx context.Context, args []string) error {
 	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
 		fmt.Fprintf(t.stdout, "%s%s %d", sign, kind, r.Kinds[kind])
 		sign = ", "
+	}
+	if r.Unidentifiable > 0 {
+		fmt.Fprintf(t.stdout, ".\nTerra names no account for %s", count(r.Unidentifiable, "connection"))
 	}
 	fmt.Fprint(t.stdout, ".\nNothing has been written or announced: begin with -yes.\n")
 	return nil
@@ -149,6 +155,11 @@ func (s terraSource) parts(ctx context.Context, p place) (*terra.Client, ownersh
 		if err != nil {
 			return nil, ownership.AccountKeys{}, err
 		}
+		if s.api == "" {
+			if s.api, err = p.TerraAPI(ctx); err != nil {
+				return nil, ownership.AccountKeys{}, fmt.Errorf("asking which Terra API the stack uses: %w\nGive it by -terra-api", err)
+			}
+		}
 		s.devID, s.apiKey, s.api = cmp.Or(s.devID, known.DevID), cmp.Or(s.apiKey, known.APIKey), cmp.Or(s.api, settings.DefaultTerraAPI)
 	case localProgram:
 		text, err := os.ReadFile(filepath.Join(s.data, "account-key"))
@@ -204,15 +215,15 @@ func (t tool) rehearse(ctx context.Context, p place, source terraSource) (r rehe
 	said := &recorder{}
 	keeper := &ownership.Keeper{
 		Ledger: file, Announcer: said, Directory: client, Keys: keys, Now: time.Now, Retention: settings.DefaultRetention,
-		Backoff: ownership.Backoff{Base: time.Second, Max: 10 * time.Second, Unnamed: 24 * time.Hour},
+		Backoff: ownership.Backoff{Base: time.Minute, Max: 10 * time.Second, Unnamed: 24 * time.Hour},
 	}
 	const never = 100 * 365 * 24 * time.Hour
-	played := sweep.Sweep{
+	played := &sweep.Sweep{
 		Keeper: func(context.Context) (*ownership.Keeper, error) { return keeper, nil }, Queue: file, Register: file, Terra: client,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, WalkEvery: never, RoundEvery: never, NotRevokedAfter: never,
 	}
-	for fruitless := 0; ; {
-		report, err := played.Run(ctx)
+	for settled, fruitless := 0, 0; ; {
+		report, err := runFor(ctx, played, spell)
 		if err != nil {
 			return r, err
 		}
@@ -220,21 +231,26 @@ func (t tool) rehearse(ctx context.Context, p place, source terraSource) (r rehe
 		if err != nil {
 			return r, err
 		}
-		soon, err := file.ToDo(ctx, time.Now().Add(time.Hour), 1)
-		if err != nil {
-			return r, err
+		var waiting int
+		var why string
+		if !w.FinishedAt.IsZero() {
+			if waiting, why, r.Unidentifiable, err = unanswered(file.Connections(ctx)); err != nil {
+				return r, err
+			}
+			if waiting == 0 {
+				r.Counts = w.Counts
+				break
+			}
 		}
-		if !w.FinishedAt.IsZero() && len(soon) == 0 {
-			r.Counts = w.Counts
-			break
-		}
-		if fruitless++; report.Settled > 0 {
+		settled += report.Settled
+		fmt.Fprintf(t.stderr, "%s listed so far, %d settled\n", count(w.Counts.New+w.Counts.Known, "connection"), settled)
+		if report.Settled > 0 {
 			fruitless = 0
+			continue
 		}
-		if fruitless > 20 {
-			return r, fmt.Errorf("Terra's API at %s does not answer, or refuses the credentials: handover doctor says more", client.BaseURL)
+		if fruitless++; fruitless > 20 {
+			return r, fmt.Errorf("Terra's API at %s does not answer, or refuses the credentials (%s): handover doctor says more", client.BaseURL, cmp.Or(why, "it lists nothing"))
 		}
-		fmt.Fprintf(t.stderr, "%d connections listed so far; waiting for Terra's API\n", w.Counts.New+w.Counts.Known)
 		if err := pause(ctx, max(time.Second, time.Until(w.NotBefore))); err != nil {
 			return r, err
 		}
@@ -251,11 +267,40 @@ func (t tool) rehearse(ctx context.Context, p place, source terraSource) (r rehe
 	return r, nil
 }
 
-// copyLedger copies all rows.
+// spell is for how long a rehearsal plays without a word. A run begins nothing in its last eleven seconds.
+const spell = 16 * time.Second
+
+func runFor(ctx context.Context, played *sweep.Sweep, length time.Duration) (sweep.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	return played.Run(ctx)
+}
+
+// unanswered counts the connections that Terra has not been asked about, or has not answered for, and says why one of them waits. Of others it has answered that
+// it names no account: those are unidentifiable, and nothing is gained by waiting.
+func unanswered(rows iter.Seq2[ownership.Connection, error]) (waiting int, why string, unidentifiable int, err error) {
+	for c, err := range rows {
+		switch {
+		case err != nil:
+			return 0, "", 0, err
+		case !c.ToDo || c.Waiting == ownership.NoReference:
+		case c.Waiting == ownership.NoAccount:
+			unidentifiable++
+		default:
+			waiting, why = waiting+1, c.Waiting
+		}
+	}
+	return waiting, why, unidentifiable, nil
+}
+
+// copyLedger copies all rows. What waits there is tried at once.
 func copyLedger(ctx context.Context, t tool, from place, to ownership.Ledger) error {
 	var failed error
 	keep := func(err error) { failed = cmp.Or(failed, err) }
 	_, err := collect(t, "connections", from.Connections(ctx), func(c ownership.Connection) bool {
+		if c.ToDo {
+			c.NextAttempt = time.Now()
+		}
 		_, _, err := to.Insert(ctx, c)
 		keep(err)
 		return false

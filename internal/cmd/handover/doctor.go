@@ -12,7 +12,7 @@ import (
 const doctorHelp = `
   $ handover doctor -stack handover-production
   ok     outputs            the stack names all its parts
-  ok     accounts table     handover-production-AccountsTable-1ABC is there, with its key
+  ok     accounts table     handover-production-AccountsTable-1ABC is there, with its key, backups and expiry
   …
   FAULT  topic              nobody has subscribed to arn:aws:sns:eu-central-1:123456789012:handover-production-TransfersTopic-1ABC
                             → Subscribe your backend: aws sns subscribe --topic-arn …
@@ -23,7 +23,7 @@ const doctorHelp = `
 Usage: handover doctor -stack NAME [flags]
 
 It examines a deployed stack end to end, and changes nothing: it sends the stack's own heartbeat, which counts as nothing else. "?" means that something could
-not be examined. Exit code 1 says that there is a fault.
+not be examined. Exit code 1 says that there is a fault, or that a check could not be made.
 `
 
 func (t tool) doctor(ctx context.Context, args []string) error {
@@ -45,11 +45,14 @@ func (t tool) doctor(ctx context.Context, args []string) error {
 	d := doctor.Doctor{Stack: stack, TerraAPI: *api, Quiet: *quiet, Now: time.Now, HTTP: &http.Client{
 		Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	faults := 0
+	faults, unknown := 0, 0
 	var failed error
 	d.Examine(ctx, func(finding doctor.Finding) {
-		if finding.State == doctor.Fault {
+		switch finding.State {
+		case doctor.Fault:
 			faults++
+		case doctor.Unknown:
+			unknown++
 		}
 		if f.asJSON {
 			if err := t.json(finding); err != nil {
@@ -68,6 +71,8 @@ func (t tool) doctor(ctx context.Context, args []string) error {
 		return failed
 	case faults > 0:
 		return fmt.Errorf("%s", count(faults, "fault"))
+	case unknown > 0:
+		return fmt.Errorf("no fault, but %s not be made", counts(unknown, "check could", "checks could"))
 	case !f.asJSON:
 		fmt.Fprintln(t.stdout, "The stack is well.")
 	}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,28 +32,11 @@ import (
 	"github.com/handover-dev/handover/internal/local"
 	"github.com/handover-dev/handover/internal/local/simulator"
 	"github.com/handover-dev/handover/internal/ownership"
-	"github.com/handover-dev/handover/internal/realparts"
 	"github.com/handover-dev/handover/internal/settings"
 	"github.com/handover-dev/handover/internal/stack"
+	"github.com/handover-dev/handover/internal/sweep"
 	"github.com/handover-dev/handover/internal/telemetry"
 )
-
-// cloud is what stands in for AWS: moto, and a DynamoDB engine. Its endpoints are in the environment, as the tool reads it.
-type cloud struct {
-	config, tables aws.Config
-}
-
-func newCloud(t *testing.T) cloud {
-	t.Helper()
-	moto, engine := realparts.Moto(t), realparts.DynamoDB(t)
-	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": moto, "AWS_ENDPOINT_URL_DYNAMODB": engine, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-		"AWS_MAX_ATTEMPTS": "1",
-	} {
-		t.Setenv(name, value)
-	}
-	return cloud{realparts.AWSConfig(moto), realparts.AWSConfig(engine)}
-}
 
 // deployment is a stack that is well, and can be made ill before or after it is deployed.
 type deployment struct {
@@ -63,6 +48,8 @@ type deployment struct {
 	secret  settings.Terra
 	key     string
 	begun   string // the key that the ledger was begun with
+	terra   *simulator.Terra
+	unnamed string // user_id of the connection for which Terra names no account
 	api     string
 }
 
@@ -72,11 +59,21 @@ const goodKey = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeef
 func (c cloud) deploy(t *testing.T, name string, ill func(*deployment)) *deployment {
 	t.Helper()
 	ctx := t.Context()
-	terra := simulator.New(simulator.Config{DevID: "the-dev-id", APIKey: "the-api-key"})
-	api := httptest.NewServer(terra.API())
+	terra := simulator.New(simulator.Config{DevID: "the-dev-id", APIKey: "the-api-key", Habits: simulator.Habits{
+		Generation: simulator.KeepBoth, AccountInAnswers: true, CreatedAtInAnswers: true,
+	}})
+	d := &deployment{}
+	answers := terra.API()
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/athlete") && r.URL.Query().Get("user_id") == d.unnamed {
+			_, _ = io.WriteString(w, `{"status":"success","user":{"user_id":"`+d.unnamed+`","provider":"POLAR"},"athlete":{}}`)
+			return
+		}
+		answers.ServeHTTP(w, r)
+	}))
 	t.Cleanup(api.Close)
-	d := &deployment{
-		t: t, ctx: ctx, cloud: c, name: name, api: api.URL + "/v2", key: goodKey, begun: goodKey,
+	*d = deployment{
+		t: t, ctx: ctx, cloud: c, name: name, terra: terra, api: api.URL + "/v2", key: goodKey, begun: goodKey,
 		secret: settings.Terra{SigningSecrets: []string{"the-secret"}, DevID: "the-dev-id", APIKey: "the-api-key"},
 		outputs: map[string]string{
 			deployed.AccountsTable: name + "-accounts", deployed.ConnectionsTable: name + "-connections",
@@ -116,14 +113,28 @@ func (c cloud) deploy(t *testing.T, name string, ill func(*deployment)) *deploym
 		})
 	}
 
-	functions := map[string]string{
+	environment := map[string]string{
 		"ACCOUNTS_TABLE": d.outputs[deployed.AccountsTable], "CONNECTIONS_TABLE": d.outputs[deployed.ConnectionsTable], "TERRA_SECRET_ARN": d.outputs[deployed.TerraSecret],
 		"ACCOUNT_KEY_SECRET_ARN": d.outputs[deployed.AccountKeySecret], "TRANSFERS_TOPIC_ARN": d.outputs[deployed.TransfersTopic], "TERRA_API_URL": d.api, "STACK_NAME": name,
 	}
+	s, err := settings.FromEnvironment(func(name string) string { return environment[name] })
+	d.must(err)
+	built := stack.New(ctx, s, slog.New(slog.DiscardHandler))
+	sweeping := built.Sweep()
+	d.function(deployed.WebhookFunction, environment, nil)
+	d.function(deployed.SweepFunction, environment, func(ctx context.Context, payload []byte) ([]byte, error) {
+		var in sweep.Input
+		if err := json.Unmarshal(payload, &in); err != nil {
+			return nil, err
+		}
+		out, err := sweeping.Handle(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(out)
+	})
 	d.default_(deployed.WebhookURL, func() string {
-		s, err := settings.FromEnvironment(func(name string) string { return functions[name] })
-		d.must(err)
-		handler, err := stack.New(ctx, s, slog.New(slog.DiscardHandler)).Webhook()
+		handler, err := built.Webhook()
 		d.must(err)
 		mux := http.NewServeMux()
 		mux.Handle("POST /webhook", local.NewGateway(handler))
@@ -161,6 +172,13 @@ func (d *deployment) default_(output string, value func() string) {
 	if _, set := d.outputs[output]; !set {
 		d.outputs[output] = value()
 	}
+}
+
+// function makes the function that an output names.
+func (d *deployment) function(output string, environment map[string]string, handle func(context.Context, []byte) ([]byte, error)) {
+	d.cloud.mu.Lock()
+	defer d.cloud.mu.Unlock()
+	d.cloud.functions[d.outputs[output]] = &function{state: "Active", environment: maps.Clone(environment), handle: handle}
 }
 
 // subscribe subscribes a queue to a topic, with a queue for what it cannot take or without.
@@ -205,7 +223,7 @@ func (d *deployment) examine() (faults []string, all []doctor.Finding, status in
 	d.t.Helper()
 	var stdout, stderr bytes.Buffer
 	tool := tool{getenv: os.Getenv, stdout: &stdout, stderr: &stderr}
-	status = tool.status(tool.run(d.ctx, []string{"doctor", "-stack", d.name, "-terra-api", d.api, "-json"}))
+	status = tool.status(tool.run(d.ctx, []string{"doctor", "-stack", d.name, "-json"}))
 	decoder := json.NewDecoder(&stdout)
 	for decoder.More() {
 		var f doctor.Finding
@@ -218,21 +236,14 @@ func (d *deployment) examine() (faults []string, all []doctor.Finding, status in
 	return faults, all, status
 }
 
-// functionsAreAbsent: moto makes functions only with Docker, so every stack here lacks them. That they are found missing is itself a check.
-func withoutFunctions(faults []string) []string {
-	return slices.DeleteFunc(slices.Clone(faults), func(f string) bool {
-		return strings.Contains(f, "function: the function ") && strings.HasSuffix(f, " is not there")
-	})
-}
-
 // TestDoctor: a stack that is well has no fault; each planted fault is named, and no other.
 func TestDoctor(t *testing.T) {
 	c := newCloud(t)
 
 	t.Run("well", func(t *testing.T) {
-		faults, all, _ := c.deploy(t, "well", nil).examine()
-		if left := withoutFunctions(faults); len(left) > 0 || len(faults) != 2 {
-			t.Errorf("a stack that is well has faults: %q", faults)
+		faults, all, status := c.deploy(t, "well", nil).examine()
+		if len(faults) > 0 || status != 0 {
+			t.Errorf("a stack that is well has faults: %q, and it ended with %d", faults, status)
 		}
 		for _, f := range all {
 			if f.State == doctor.Unknown {
@@ -287,6 +298,39 @@ func TestDoctor(t *testing.T) {
 			d.must(err)
 			d.outputs[deployed.RevokeDeadLettersURL] = *queue.QueueUrl
 		}, nil, "dead letters: 1 announcement(s) whose connection could not be ended", ""},
+		{"late-clock", func(d *deployment) {
+			early := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", time.Now().Add(time.Hour+30*time.Minute).UTC().Format(http.TimeFormat))
+				w.WriteHeader(http.StatusUnauthorized)
+			}))
+			d.t.Cleanup(early.Close)
+			d.outputs[deployed.WebhookURL] = early.URL
+		}, nil, "clock: this machine's clock is 1h", ""},
+		{"no-recovery", nil, func(d *deployment) { d.cloud.noRecovery["no-recovery-accounts"] = true }, "accounts table: the table no-recovery-accounts cannot be restored to a point in time", ""},
+		{"no-expiry", nil, func(d *deployment) { d.cloud.expires["no-expiry-connections"] = "" }, "connections table: the table no-expiry-connections keeps what has expired", ""},
+		{"other-expiry", nil, func(d *deployment) { d.cloud.expires["other-expiry-accounts"] = "ttl" }, "accounts table: the table other-expiry-accounts keeps what has expired", ""},
+		{"unconfirmed", nil, func(d *deployment) { d.cloud.unconfirmed[d.outputs[deployed.TransfersTopic]] = true }, "topic: the subscription of sqs arn:aws:sqs:us-east-1:123456789012:unconfirmed-", ""},
+		{"unconfirmed-team", nil, func(d *deployment) { d.cloud.unconfirmed[d.outputs[deployed.AlarmsTopic]] = true }, "alarms topic: the subscription of sqs arn:", ""},
+		{"no-function", nil, func(d *deployment) { delete(d.cloud.functions, "no-function-webhook") }, "webhook function: the function no-function-webhook is not there", ""},
+		{"inactive", nil, func(d *deployment) { d.cloud.functions["inactive-sweep"].state = "Failed" }, "sweep function: the function inactive-sweep is Failed", ""},
+		{"other-table", nil, func(d *deployment) {
+			d.cloud.functions["other-table-webhook"].environment["ACCOUNTS_TABLE"] = "another"
+		},
+			"webhook function: the function other-table-webhook has ACCOUNTS_TABLE=another, but the stack's is other-table-accounts", ""},
+		{"other-index", nil, func(d *deployment) { delete(d.cloud.functions["other-index-sweep"].environment, "CONNECTIONS_TABLE") },
+			"sweep function: the function other-index-sweep has CONNECTIONS_TABLE=, but the stack's is other-index-connections", ""},
+		{"other-topic", nil, func(d *deployment) {
+			d.cloud.functions["other-topic-sweep"].environment["TRANSFERS_TOPIC_ARN"] = "arn:mine"
+		},
+			"sweep function: the function other-topic-sweep has TRANSFERS_TOPIC_ARN=arn:mine, but the stack's is arn:", ""},
+		{"other-key", nil, func(d *deployment) {
+			d.cloud.functions["other-key-webhook"].environment["ACCOUNT_KEY_SECRET_ARN"] = "arn:mine"
+		},
+			"webhook function: the function other-key-webhook has ACCOUNT_KEY_SECRET_ARN=arn:mine, but the stack's is arn:", ""},
+		{"other-terra", nil, func(d *deployment) {
+			d.cloud.functions["other-terra-webhook"].environment["TERRA_SECRET_ARN"] = "arn:mine"
+		},
+			"webhook function: the function other-terra-webhook has TERRA_SECRET_ARN=arn:mine, but the stack's is arn:", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -298,7 +342,7 @@ func TestDoctor(t *testing.T) {
 			if status != statusFault {
 				t.Errorf("it ended with %d, want %d", status, statusFault)
 			}
-			found := slices.DeleteFunc(withoutFunctions(faults), func(f string) bool { return test.andWhat != "" && strings.HasPrefix(f, test.andWhat) })
+			found := slices.DeleteFunc(faults, func(f string) bool { return test.andWhat != "" && strings.HasPrefix(f, test.andWhat) })
 			if len(found) != 1 || !strings.HasPrefix(found[0], test.want) {
 				t.Errorf("found %q, want %q", found, test.want)
 			}
@@ -316,6 +360,16 @@ func TestDoctor(t *testing.T) {
 			if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, want) }) {
 				t.Errorf("%q is not among %q", want, faults)
 			}
+		}
+	})
+
+	t.Run("what may not be asked", func(t *testing.T) {
+		d := c.deploy(t, "forbidden", nil)
+		t.Setenv("AWS_ENDPOINT_URL_CLOUDWATCH", "http://127.0.0.1:1")
+		faults, all, status := d.examine()
+		unknown := slices.DeleteFunc(slices.Clone(all), func(f doctor.Finding) bool { return f.State != doctor.Unknown })
+		if len(faults) > 0 || len(unknown) != 3 || unknown[0].Check != "alarms" || unknown[1].Check != "last webhook" || status != statusFault {
+			t.Errorf("found %q and %+v, and ended with %d", faults, unknown, status)
 		}
 	})
 
