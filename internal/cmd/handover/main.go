@@ -66,9 +66,10 @@ const (
 // errUsage ends the program with statusUsage.
 var errUsage = errors.New("the command line is at fault")
 
-// usage is a fault of the command line of a command, and what to do about it.
+// usage is a fault of the command line of a command, told in one line whatever was given, and what to do about it.
 func usage(command, format string, values ...any) error {
-	return fmt.Errorf("%s\nSee handover %s -h%w", fmt.Sprintf(format, values...), command, silent{errUsage})
+	fault := strings.ReplaceAll(fmt.Sprintf(format, values...), "\n", `\n`)
+	return fmt.Errorf("%s\nSee handover %s -h%w", fault, command, silent{errUsage})
 }
 
 // silent is an error that is found by errors.Is, but adds nothing to the text.
@@ -97,11 +98,11 @@ func (t tool) run(ctx context.Context, args []string) error {
 	}
 	switch name {
 	case "", "-h", "-help", "--help", "help":
-		if len(args) > 0 {
-			return t.run(ctx, []string{args[0], "-h"})
+		if len(args) == 0 {
+			t.help()
+			return flag.ErrHelp
 		}
-		t.help()
-		return flag.ErrHelp
+		name, args = args[0], []string{"-h"}
 	case "-version", "--version":
 		name = "version"
 	}
@@ -140,13 +141,15 @@ handover COMMAND -h shows examples and flags. Exit codes: 0 done, 1 it failed or
 type flags struct {
 	*flag.FlagSet
 	asJSON bool
+	help   func()
 }
 
 // flags begins the flags of a command. Its help is the examples, and then the flags.
 func (t tool) flags(name, examples string) *flags {
 	f := &flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError)}
 	f.SetOutput(io.Discard)
-	f.Usage = func() {
+	f.Usage = func() {} // called for a mistake, too, which is told in a line
+	f.help = func() {
 		fmt.Fprintf(t.stdout, "%s\nFlags:\n", strings.TrimPrefix(examples, "\n"))
 		f.SetOutput(t.stdout)
 		f.PrintDefaults()
@@ -176,6 +179,7 @@ func (f *flags) parse(args []string, names ...string) ([]string, error) {
 func (f *flags) some(args []string) (given []string, err error) {
 	for {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+			f.help()
 			return nil, err
 		} else if err != nil {
 			return nil, usage(f.Name(), "%v", err)
