@@ -125,9 +125,10 @@ func (b *browser) until(expression string) {
 	b.t.Fatalf("never true: %s\n%s", expression, b.eval("document.body.innerText"))
 }
 
-// click clicks on the first element of a CSS selector that can be seen.
+// click clicks on the first element of a CSS selector that can be seen, once no part of the page is being fetched that could move it from under the mouse.
 func (b *browser) click(selector string) {
 	b.t.Helper()
+	b.until(`Object.keys(underWay).length === 0`)
 	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
