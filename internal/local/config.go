@@ -31,6 +31,7 @@ type Config struct {
 	NoSimulator      bool   // no simulated Terra, and so no story
 	DynamoDBEndpoint string // "": the embedded ledger
 	SNSEndpoint      string // "": the local topic alone
+	AsJSON           bool   // for programs: one line that says where it is, and no story
 }
 
 // Secret signs the webhooks of the local program, and the events in events/, if no other is given. Everybody can read it here: it protects nothing.
@@ -82,6 +83,7 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 		{"retention", later("retention", settings.DefaultRetention.String(), "`duration` that a connection is kept after it has ended"), &c.Retention},
 	}
 	noSimulator := later("no-simulator", "false", "play no story, and start no simulated Terra: without -terra-api nobody is known there")
+	asJSON := later("json", "false", "for programs: one line of JSON that says where it is, and the log as a deployed function writes it")
 	f.StringVar(&c.DynamoDBEndpoint, "dynamodb-endpoint", "", "`URL` of a DynamoDB to use instead of the embedded ledger")
 	f.StringVar(&c.SNSEndpoint, "sns-endpoint", "", "`URL` of an SNS to publish to as well")
 
@@ -130,6 +132,9 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	var err error
 	if c.NoSimulator, err = strconv.ParseBool(noSimulator.text); err != nil {
 		fault("no-simulator", noSimulator.text, "true or false")
+	}
+	if c.AsJSON, err = strconv.ParseBool(asJSON.text); err != nil {
+		fault("json", asJSON.text, "true or false")
 	}
 	return c, errors.Join(faults...)
 }

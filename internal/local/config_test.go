@@ -34,14 +34,14 @@ func TestParseConfig(t *testing.T) {
 				"-listen", "localhost:0", "-data=/tmp/x", "-signing-secret", "one", "--signing-secret=two,three", "-terra-api", "https://api.tryterra.co/v2/",
 				"-terra-dev-id", "d", "-terra-api-key", "k", "-subscriber", "http://a/", "-subscriber", "https://b/?x,y", "-sweep-every", "500ms", "-no-simulator",
 				"-dynamodb-endpoint", "http://127.0.0.1:1", "-sns-endpoint", "http://127.0.0.1:2",
-				"-walk-every", "1h", "-not-revoked-after", "2h", "-retention", "3h",
+				"-walk-every", "1h", "-not-revoked-after", "2h", "-retention", "3h", "-json",
 			},
 			change: func(c *local.Config) {
 				*c = local.Config{
 					Listen: "localhost:0", Data: "/tmp/x", SigningSecrets: []string{"one", "two,three"}, TerraAPI: "https://api.tryterra.co/v2",
 					TerraDevID: "d", TerraAPIKey: "k", Subscribers: []string{"http://a/", "https://b/?x,y"}, SweepEvery: 500 * time.Millisecond, NoSimulator: true,
 					WalkEvery: time.Hour, NotRevokedAfter: 2 * time.Hour, Retention: 3 * time.Hour,
-					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2",
+					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2", AsJSON: true,
 				}
 			},
 		},
@@ -50,14 +50,14 @@ func TestParseConfig(t *testing.T) {
 				"HANDOVER_LISTEN": "localhost:0", "HANDOVER_DATA": "/tmp/x", "HANDOVER_SIGNING_SECRET": "one,two", "HANDOVER_TERRA_API": "http://t",
 				"HANDOVER_TERRA_DEV_ID": "d", "HANDOVER_TERRA_API_KEY": "k", "HANDOVER_SUBSCRIBER": "http://a/,http://b/", "HANDOVER_SWEEP_EVERY": "1m",
 				"HANDOVER_NO_SIMULATOR": "true", "HANDOVER_DYNAMODB_ENDPOINT": "http://127.0.0.1:1", "HANDOVER_SNS_ENDPOINT": "http://127.0.0.1:2",
-				"HANDOVER_WALK_EVERY": "1h", "HANDOVER_NOT_REVOKED_AFTER": "2h", "HANDOVER_RETENTION": "3h",
+				"HANDOVER_WALK_EVERY": "1h", "HANDOVER_NOT_REVOKED_AFTER": "2h", "HANDOVER_RETENTION": "3h", "HANDOVER_JSON": "true",
 			},
 			change: func(c *local.Config) {
 				*c = local.Config{
 					Listen: "localhost:0", Data: "/tmp/x", SigningSecrets: []string{"one", "two"}, TerraAPI: "http://t", TerraDevID: "d", TerraAPIKey: "k",
 					Subscribers: []string{"http://a/", "http://b/"}, SweepEvery: time.Minute, NoSimulator: true,
 					WalkEvery: time.Hour, NotRevokedAfter: 2 * time.Hour, Retention: 3 * time.Hour,
-					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2",
+					DynamoDBEndpoint: "http://127.0.0.1:1", SNSEndpoint: "http://127.0.0.1:2", AsJSON: true,
 				}
 			},
 		},

@@ -18,21 +18,22 @@ import (
 // REPLAY_WINDOW reaches back to it, as the one in .sam-local.json does on any date.
 func eventsSignedAt() time.Time { return time.Date(2024, 10, 7, 3, 46, 0, 0, time.UTC) }
 
-// WriteEvents writes a file into folder for each type of event, as API Gateway passes it to the function, signed with [Secret].
-func WriteEvents(folder string) error {
+// WriteEvents writes a file into folder for each type of event, as API Gateway passes it to the function, signed with [Secret]. It returns the paths of the files.
+func WriteEvents(folder string) (files []string, err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	write := func(name string, body []byte, contentType string) error {
 		event, err := SignedEvent("https://example.execute-api.us-east-1.amazonaws.com/webhook", body, terra.Sign(Secret, eventsSignedAt(), body), eventsSignedAt(), contentType)
 		if err != nil {
 			return fmt.Errorf("making %s: %w", name, err)
 		}
-		return os.WriteFile(filepath.Join(folder, name+".json"), event, 0o644)
+		files = append(files, filepath.Join(folder, name+".json"))
+		return os.WriteFile(files[len(files)-1], event, 0o644)
 	}
 	for _, kind := range simulator.Types() {
 		if err := write(kind, simulator.Newer.Example(kind), "application/json"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, more := range []struct {
@@ -47,10 +48,10 @@ func WriteEvents(folder string) error {
 		{"unknown_type", "application/json", []byte(`{"type":"something_new","status":"success","version":"2022-03-16"}`)},
 	} {
 		if err := write(more.name, more.body, more.contentType); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return files, nil
 }
 
 // SignedEvent is the event that API Gateway makes of a webhook with this signature that comes to url at the time now, indented. It is JSON if its content type

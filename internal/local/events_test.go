@@ -38,7 +38,7 @@ func files(t *testing.T, folder string) map[string][]byte {
 // The files in events/ are what the generator makes, no more and no less.
 func TestEventsAreUpToDate(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "made", "anew")
-	if err := local.WriteEvents(folder); err != nil {
+	if _, err := local.WriteEvents(folder); err != nil {
 		t.Fatal(err)
 	}
 	made, kept := files(t, folder), files(t, filepath.Join("..", "..", "events"))
@@ -56,7 +56,7 @@ func TestEventsAreUpToDate(t *testing.T) {
 			t.Errorf("no event of type %s", kind)
 		}
 	}
-	if err := local.WriteEvents(folder); err != nil { // over what is there
+	if _, err := local.WriteEvents(folder); err != nil { // over what is there
 		t.Fatal(err)
 	}
 	if !maps.EqualFunc(files(t, folder), made, bytes.Equal) {
@@ -117,7 +117,7 @@ func TestWriteEventsFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := local.WriteEvents(file); err == nil {
+	if _, err := local.WriteEvents(file); err == nil {
 		t.Error("wrote into a file as if it were a folder")
 	}
 }

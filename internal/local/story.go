@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/handover-dev/handover/internal/local/console"
@@ -28,7 +29,26 @@ func (p *program) simulate() *simulator.Terra {
 
 // welcome says where everything is.
 func (p *program) welcome() {
-	fmt.Fprintf(p.out, "Handover runs. Ctrl-C ends it.\n\n  Terra's webhooks go to   %s/webhook\n  the page                 %s/\n  announcements as JSON    %s/api/announcements\n\n", p.url, p.url, p.url)
+	here := struct {
+		Page          string `json:"page"`
+		Webhook       string `json:"webhook"`
+		Announcements string `json:"announcements"`
+		Secret        string `json:"signing_secret,omitempty"` // the well-known one; one's own is not shown
+	}{Page: p.url + "/", Webhook: p.url + "/webhook", Announcements: p.url + "/api/announcements"}
+	next, secret := "go run ./internal/cmd/handover send athlete -to "+here.Webhook+" -set user.reference_id=alice", "the secret that you have given"
+	if p.config.SigningSecrets[0] == Secret {
+		here.Secret, secret = Secret, Secret
+	} else {
+		next = "HANDOVER_SIGNING_SECRET=… " + next
+	}
+	if p.config.AsJSON {
+		line, _ := json.Marshal(here)
+		fmt.Fprintf(p.out, "%s\n", line)
+		p.out = io.Discard // the story is for people
+		return
+	}
+	fmt.Fprintf(p.out, "Handover runs. Ctrl-C ends it.\n\n  the page                 %s\n  Terra's webhooks go to   %s\n  signed with              %s\n  announcements as JSON    %s\n\n"+
+		"Send one yourself:\n\n  %s\n\n", here.Page, here.Webhook, secret, here.Announcements, next)
 }
 
 // tell plays the first story: two users connect, and one of them connects the other's wearable. Everybody in it is invented.

@@ -66,6 +66,9 @@ func (t tool) send(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.asJSON && s.output != "" {
+		return usage("send", "-json is for the answer, and with -o nothing is sent")
+	}
 	s.secret = cmp.Or(s.secret, firstOf(t.getenv("HANDOVER_SIGNING_SECRET")), local.Secret)
 	body, err := t.body(s, given[0])
 	if err != nil {

@@ -18,5 +18,9 @@ func (t tool) serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot start:\n%w\nSee handover serve -h%w", err, silent{errUsage})
 	}
-	return local.Run(ctx, config, t.stdout, telemetry.NewTerminalLogger(t.stderr))
+	log := telemetry.NewTerminalLogger(t.stderr)
+	if config.AsJSON {
+		log = telemetry.NewLogger(t.stderr, "local")
+	}
+	return local.Run(ctx, config, t.stdout, log)
 }
