@@ -34,6 +34,22 @@ type Config struct {
 	AsJSON           bool   // for programs: one line that says where it is, and no story
 }
 
+const examples = `
+  $ handover serve
+  Handover runs. Ctrl-C ends it.
+
+    the page                 http://127.0.0.1:8080/
+    Terra's webhooks go to   http://127.0.0.1:8080/webhook
+    signed with              handover-local-secret
+  …
+  $ handover serve -signing-secret "$TERRA_SECRET" -terra-api https://api.tryterra.co/v2 -terra-dev-id "$DEV_ID" -terra-api-key "$API_KEY"
+  $ handover serve -subscriber http://127.0.0.1:9000/
+
+It runs Handover on this machine: the handlers of the deployed functions on a ledger in a folder, a topic that posts to -subscriber, and a page to watch it all.
+Without -terra-api it plays Terra too. For webhooks of the real Terra, a tunnel of yours must end at the address of -listen.
+
+`
+
 // Secret signs the webhooks of the local program, and the events in events/, if no other is given. Everybody can read it here: it protects nothing.
 const Secret = "handover-local-secret"
 
@@ -88,6 +104,7 @@ func ParseConfig(args []string, getenv func(string) string, usage io.Writer) (Co
 	f.StringVar(&c.SNSEndpoint, "sns-endpoint", "", "`URL` of an SNS to publish to as well")
 
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(usage, strings.TrimPrefix(examples, "\n"))
 		fmt.Fprintf(usage, "Usage: handover serve [flags]\n\nEach flag can also be set as HANDOVER_<FLAG>, such as HANDOVER_TERRA_API (values that may repeat, with commas between).\n\n")
 		f.SetOutput(usage)
 		f.PrintDefaults()

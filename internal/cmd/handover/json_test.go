@@ -65,8 +65,8 @@ func TestJSON(t *testing.T) {
 	for _, c := range commands() {
 		var help, stdout, stderr bytes.Buffer
 		asked := tool{getenv: func(string) string { return "" }, stdout: &help, stderr: &help}
-		if status := asked.status(asked.run(ctx, []string{c.name, "-h"})); status != 0 || !strings.Contains(help.String(), "  -json\n") {
-			t.Errorf("handover %s -h ended with %d, and has no -json:\n%s", c.name, status, help.String())
+		if status := asked.status(asked.run(ctx, []string{c.name, "-h"})); status != 0 || !strings.HasPrefix(help.String(), "  $ handover "+c.name) || !strings.Contains(help.String(), "  -json\n") {
+			t.Errorf("handover %s -h ended with %d, and begins without an example or has no -json:\n%s", c.name, status, help.String())
 		}
 		args, known := calls[c.name]
 		if !known {
