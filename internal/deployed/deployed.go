@@ -2,6 +2,7 @@
 package deployed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,7 +76,8 @@ func Open(ctx context.Context, name string, known map[string]string) (*Stack, er
 func (s *Stack) describe(ctx context.Context) error {
 	found, err := cloudformation.NewFromConfig(s.Config).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &s.Name})
 	if err != nil {
-		return fmt.Errorf("asking CloudFormation for the outputs of stack %s (region %s): %w", s.Name, s.Config.Region, err)
+		return fmt.Errorf("asking CloudFormation for the outputs of stack %s (region %s): %w\nAre the name, the region (AWS_REGION) and the credentials (AWS_PROFILE) those of the stack?",
+			s.Name, cmp.Or(s.Config.Region, "none"), err)
 	}
 	for _, stack := range found.Stacks {
 		for _, o := range stack.Outputs {

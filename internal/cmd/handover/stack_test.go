@@ -60,6 +60,7 @@ func TestStack(t *testing.T) {
 	}
 	fails("the sweep function views-sweep failed: {\"errorMessage\":\"the account key cannot be used\"}", "settle", "-stack", "views")
 	fails("The walk goes on by itself", "backfill", "-stack", "views", "-yes")
+	fails("Are the name, the region (AWS_REGION) and the credentials (AWS_PROFILE) those of the stack?", "owner", "user-alice", "-stack", "absent")
 	fails("stack \"\" has no output SweepFunctionName", "settle", "-output", deployed.AccountsTable+"=views-accounts")
 
 	run("Would erase 1 connection, 1 entry in accounts", "forget", "-reference-id", "alice", "-stack", "views")
