@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -273,14 +275,18 @@ func TestCost(t *testing.T) {
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tunits\tlist\tafter what is always free\t")
 	var list, paid float64
+	type amount struct{ units, list, due float64 }
+	rows := map[string]amount{}
 	row := func(name string, units, price, free float64) {
 		due := max(0, units-free) * price
 		list, paid = list+units*price, paid+due
+		rows[name] = amount{units, units * price, due}
 		fmt.Fprintf(w, "%s\t%.4g\t$%.3f\t$%.3f\t\n", name, units, units*price, due)
 	}
 	sum := func(name string) (listed, due float64) {
 		listed, due = list, paid
 		fmt.Fprintf(w, "%s\t\t$%.2f\t$%.2f\t\n", name, list, paid)
+		rows[name] = amount{0, list, paid}
 		list, paid = 0, 0
 		return listed, due
 	}
@@ -313,12 +319,80 @@ func TestCost(t *testing.T) {
 	}
 	t.Logf("a month with a million webhooks (us-east-1, prices of 2026-11)\n%s", table.String())
 	t.Logf("auth %+v\nchange %+v\ndata %+v\nheartbeat %+v\nquiet sweep %+v\naccess log %v bytes", each.auth, each.change, each.data, each.beat, each.quiet, template.accessLine(t))
+	// What people read says the same.
+	numbers := func(names ...string) (ns []float64) { // the units of each, and then the sums of dollars
+		var listed, due float64
+		for _, name := range names {
+			r, ok := rows[name]
+			if !ok {
+				t.Fatalf("there is no row %q", name)
+			}
+			if r.units > 0 {
+				ns = append(ns, r.units)
+			}
+			listed, due = listed+r.list, due+r.due
+		}
+		return append(ns, listed, due)
+	}
+	fixed := numbers("alarms", "metrics, if all are sent", "composite alarms", "dashboards")
+	fixed = slices.Delete(fixed, 2, 4) // of these there is one
+	for _, said := range []struct {
+		file, line string
+		want       []float64
+	}{
+		{".github/OPERATIONS.md", "| API Gateway, requests |", numbers("API Gateway, requests")},
+		{".github/OPERATIONS.md", "| Lambda, calls and GB-seconds |", numbers("Lambda, calls", "Lambda, GB-seconds")},
+		{".github/OPERATIONS.md", "| DynamoDB, writes and reads |", numbers("DynamoDB, writes", "DynamoDB, reads")},
+		{".github/OPERATIONS.md", "| SNS, announcements |", numbers("SNS, announcements")},
+		{".github/OPERATIONS.md", "| logs |", numbers("logs, GB")},
+		{".github/OPERATIONS.md", "| **a million webhooks, the sweep and the heartbeat** |", []float64{listed, due}},
+		{".github/OPERATIONS.md", "| traces, secrets, KMS; walk and rounds over 1,000 connections |", []float64{1000, rows["as time goes by"].list, rows["as time goes by"].due}},
+		{".github/OPERATIONS.md", "| 34 alarms and a composite one,", fixed},
+		{".github/OPERATIONS.md", "| a key, two secrets |", numbers("keys", "secrets")[2:]},
+		{"README.md", "A month with a million webhooks costs about ", []float64{due, listed, rows["fixed"].due}},
+	} {
+		compareNumbers(t, said.file, said.line, said.want)
+	}
 	if due > 1.25 {
 		t.Errorf("a million webhooks cost $%.2f, want at most $1.25", due)
 	}
 	if listed > 1.95 { // of that, API Gateway's and Lambda's calls are 1.22 and the logs 0.32
 		t.Errorf("a million webhooks cost $%.2f by the list, want at most $1.95", listed)
 	}
+}
+
+// compareNumbers compares the numbers in a file's line that begins so with what they should be, as exactly as they are rounded there: to the cent, or by a hundredth.
+func compareNumbers(t *testing.T, file, begins string, want []float64) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(realparts.Root(t), file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, begins) {
+			continue
+		}
+		var got []float64
+		for _, found := range regexp.MustCompile(`\d[\d,]*(?:\.\d+)?(?:(?: and [\d.]+)? million)?`).FindAllString(line, -1) {
+			figures, million := strings.CutSuffix(strings.ReplaceAll(found, ",", ""), " million")
+			for figure := range strings.SplitSeq(figures, " and ") {
+				n, err := strconv.ParseFloat(figure, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if million {
+					n *= 1e6
+				}
+				got = append(got, n)
+			}
+		}
+		equal := slices.EqualFunc(got, want, func(a, b float64) bool { return math.Abs(a-b) <= max(0.01, 0.01*b) })
+		if !equal {
+			t.Errorf("%s says %swhere it should have %.4g", file, line, want)
+		}
+		return
+	}
+	t.Errorf("%s has no line that begins with %q", file, begins)
 }
 
 // measured is what each thing takes.
