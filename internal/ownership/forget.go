@@ -24,7 +24,7 @@ func (p Person) Has(c Connection) bool {
 type Forgotten struct {
 	Connections int // rows of connections
 	Claims      int // entries in the rows of accounts
-	Traces      int // entries in rows of other connections and in marks of other holders
+	Traces      int // entries in rows of other connections, and in claims and marks of other holders
 }
 
 // Eraser is what Forget needs of the ledger.
@@ -43,20 +43,33 @@ func (k *Keeper) Forget(ctx context.Context, ledger Eraser, p Person, dryRun boo
 	if (p.ReferenceID == "") == (p.UserID == "") {
 		return done, errors.New("forget one reference_id or one user_id")
 	}
-	// The connections themselves first: what other rows say about them is found by their user_ids, which the second pass must know even if an
-	// earlier call has erased the rows, so a connection's row is erased last of all.
+	// Whom to forget first: what others say about them is found by their user_ids, which the next call must know even if this one is cut short. So
+	// their rows are erased last of all, and from an account's row their claims after what others say.
 	var theirs []Connection
+	users := map[string]bool{}
+	if p.UserID != "" {
+		users[p.UserID] = true
+	}
 	if err := everyConnection(ctx, ledger, func(c Connection) error {
 		if p.Has(c) {
 			theirs = append(theirs, c)
+			users[c.UserID] = true
 		}
 		return nil
 	}); err != nil {
 		return done, err
 	}
-	gone := func(userID string) bool {
-		return userID == p.UserID && userID != "" || slices.ContainsFunc(theirs, func(c Connection) bool { return c.UserID == userID })
+	if err := everyAccount(ctx, ledger, func(a Account) error {
+		for userID, c := range a.Claims {
+			if p.ReferenceID != "" && slices.Contains(c.Tenures, p.ReferenceID) {
+				users[userID] = true // the connection's row may have expired
+			}
+		}
+		return nil
+	}); err != nil {
+		return done, err
 	}
+	gone := func(userID string) bool { return users[userID] }
 
 	if err := everyConnection(ctx, ledger, func(c Connection) error {
 		n := without(c, gone, p.ReferenceID)
@@ -77,17 +90,18 @@ func (k *Keeper) Forget(ctx context.Context, ledger Eraser, p Person, dryRun boo
 	}); err != nil {
 		return done, fmt.Errorf("erasing what other connections say: %w", err)
 	}
-	if err := everyAccount(ctx, ledger, func(a Account) error { return k.forgetIn(ctx, ledger, a, gone, p.ReferenceID, dryRun, &done) }); err != nil {
+	if err := everyAccount(ctx, ledger, func(a Account) error { return forgetIn(ctx, ledger, a, gone, dryRun, &done) }); err != nil {
 		return done, fmt.Errorf("erasing claims: %w", err)
 	}
+	done.Connections = len(theirs)
+	if dryRun {
+		return done, nil
+	}
 	for _, c := range theirs {
-		done.Connections++
-		if dryRun {
-			continue
-		}
 		if err := ledger.Erase(ctx, c.UserID); err != nil {
 			return done, fmt.Errorf("erasing a connection: %w", err)
 		}
+		delete(users, c.UserID)
 		if p.ReferenceID == "" || c.Reference() == p.ReferenceID {
 			continue
 		}
@@ -97,32 +111,28 @@ func (k *Keeper) Forget(ctx context.Context, ledger Eraser, p Person, dryRun boo
 			return done, fmt.Errorf("keeping a connection that has passed to another user: %w", err)
 		}
 	}
+	for userID := range users { // expired, so that no list shows them
+		if err := ledger.Erase(ctx, userID); err != nil {
+			return done, fmt.Errorf("erasing an expired connection: %w", err)
+		}
+	}
 	return done, nil
 }
 
 // forgetIn erases what the row of one account says about the connections that are gone.
-func (k *Keeper) forgetIn(ctx context.Context, ledger Eraser, a Account, gone func(string) bool, reference string, dryRun bool, done *Forgotten) error {
+func forgetIn(ctx context.Context, ledger Eraser, a Account, gone func(string) bool, dryRun bool, done *Forgotten) error {
 	for userID, c := range a.Claims {
-		if !gone(userID) && (reference == "" || !slices.Contains(c.Tenures, reference)) {
+		n := c
+		n.Replaces, n.ReplacedBy = slices.DeleteFunc(slices.Clone(c.Replaces), gone), slices.DeleteFunc(slices.Clone(c.ReplacedBy), gone)
+		n.Version++ // as its connection's row has, where that has not expired
+		if gone(userID) || len(n.Replaces) == len(c.Replaces) && len(n.ReplacedBy) == len(c.ReplacedBy) {
 			continue
 		}
-		done.Claims++
-		var marks []string
-		for name, m := range a.Marks {
-			if m.User == userID {
-				marks = append(marks, name)
-			}
-		}
+		done.Traces++
 		if dryRun {
 			continue
 		}
-		if err := ledger.EraseClaim(ctx, a.Key, userID, marks); err != nil {
-			return err
-		}
-		if gone(userID) {
-			continue
-		}
-		if err := ledger.Erase(ctx, userID); err != nil { // its row has expired, and no list shows it
+		if _, err := ledger.Claim(ctx, a.Key, n); err != nil {
 			return err
 		}
 	}
@@ -136,6 +146,24 @@ func (k *Keeper) forgetIn(ctx context.Context, ledger Eraser, a Account, gone fu
 		}
 		m.Current = "" // its place in time stays: the holder has been told about
 		if _, err := ledger.Mark(ctx, a.Key, m); err != nil {
+			return err
+		}
+	}
+	for userID := range a.Claims {
+		if !gone(userID) {
+			continue
+		}
+		done.Claims++
+		if dryRun {
+			continue
+		}
+		var marks []string
+		for name, m := range a.Marks {
+			if m.User == userID {
+				marks = append(marks, name)
+			}
+		}
+		if err := ledger.EraseClaim(ctx, a.Key, userID, marks); err != nil {
 			return err
 		}
 	}

@@ -259,7 +259,7 @@ func TestForget(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(t, "dry run and real run", *dry.Forgotten, *wet.Forgotten)
-		check(t, "forgotten", *wet.Forgotten, ownership.Forgotten{Connections: 1, Claims: 1, Traces: 1})
+		check(t, "forgotten", *wet.Forgotten, ownership.Forgotten{Connections: 1, Claims: 1, Traces: 2})
 		time.Sleep(time.Minute)
 		b.run(time.Hour)
 		everything := fmt.Sprint(b.everything())
