@@ -11,9 +11,8 @@ import (
 
 // holder is one tenure of one claim: somebody who has held the account.
 type holder struct {
-	claim  Claim
-	tenure int // 1 is the first
-	key    key // its place in time among the row's holders
+	claim Claim
+	key   // its place in time among the row's holders
 }
 
 func (h holder) reference() string { return h.claim.Tenures[h.tenure-1] }
@@ -96,7 +95,7 @@ func (a Account) holders() []holder {
 		k := a.key(userID, replacers, nil)
 		for i := range a.Claims[userID].Tenures {
 			k.tenure = i + 1
-			hs = append(hs, holder{claim: a.Claims[userID], tenure: i + 1, key: k})
+			hs = append(hs, holder{claim: a.Claims[userID], key: k})
 		}
 	}
 	return hs
@@ -201,7 +200,7 @@ type key struct {
 	userID string
 	below  int
 	own    string
-	tenure int
+	tenure int // 1 is the first
 }
 
 // compare is < 0 if k is older than other. It is a total order: no two holders of a row have the same key.
@@ -224,7 +223,7 @@ func (k key) ground(other key) Ground {
 		return ByTime
 	case k.userID != other.userID:
 		return ByUserID
-	case k.below != other.below || k.own != other.own:
+	case k.own != other.own:
 		return ByReplacement
 	}
 	return ByTenure

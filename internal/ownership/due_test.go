@@ -120,9 +120,20 @@ func TestGuessCorrected(t *testing.T) {
 	}
 }
 
+// TestNobody: a row from which all claims were erased has no owner, no holdings, and owes nothing.
+func TestNobody(t *testing.T) {
+	a := row()
+	if owner, ok := a.Owner(); ok || owner != (Holder{}) || a.Holdings() != nil || a.Due() != nil || a.Superseded() != nil {
+		t.Errorf("owner %+v %t, holdings %v, due %v, superseded %v", owner, ok, a.Holdings(), a.Due(), a.Superseded())
+	}
+}
+
 // TestEveryOrderOfClaims writes small sets of claims in every order, announcing after each write as the Keeper does, and checks promise 3 each time: all
 // sets of two, every thirteenth of three (all with HANDOVER_EXHAUSTIVE=1, a minute), and of four those with sure times.
 func TestEveryOrderOfClaims(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	type shape struct {
 		reference string
 		minute    int // 0: no time

@@ -17,7 +17,7 @@ func (a Account) Superseded() []Due {
 		}
 		mark := a.Marks[transferMark(p, holder{}).Name]
 		for _, s := range hs {
-			if s.claim.UserID == mark.Current && s.tenure == mark.Tenure && s.claim.UserID != p.claim.UserID {
+			if s.claim.UserID == mark.Current && s.tenure == mark.Tenure {
 				open = append(open, Due{Announcement: a.transfer(p, s), Mark: mark})
 			}
 		}

@@ -43,7 +43,7 @@ func TestHoldingsAgreeWithDue(t *testing.T) {
 			case Announced:
 				announced = append(announced, h.Announcement)
 			}
-			switch revoked := r.revocation(holder{claim: r.Claims[h.UserID], tenure: h.Tenure}); h.End {
+			switch revoked := r.revocation(holder{claim: r.Claims[h.UserID], key: key{tenure: h.Tenure}}); h.End {
 			case Owed:
 				owed = append(owed, revoked)
 			case Announced:
