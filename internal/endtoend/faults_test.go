@@ -250,6 +250,9 @@ func (s *stack) here(t *testing.T) (webhook, sweep invoker) {
 	return handler, lambda.NewHandler(parts.Sweep().Handle)
 }
 
+// terraMinute is how long a minute of Terra's retry schedule takes.
+const terraMinute = 20 * time.Millisecond
+
 // smallLife is a small app under a Terra that keeps both users of an account, with everything that is needed to judge what Handover made of it.
 type smallLife struct {
 	t        *testing.T
@@ -267,7 +270,7 @@ func (s *stack) live(t *testing.T, webhook, sweep invoker, m *meddler, seed uint
 	gateway := httptest.NewServer(local.NewGateway(webhook))
 	t.Cleanup(gateway.Close)
 	terra := simulator.New(simulator.Config{
-		Secret: local.Secret, WebhookURL: gateway.URL, DevID: devID, APIKey: apiKey, Seed: seed, Senders: 64, Minute: 20 * time.Millisecond,
+		Secret: local.Secret, WebhookURL: gateway.URL, DevID: devID, APIKey: apiKey, Seed: seed, Senders: 64, Minute: terraMinute,
 		Habits: habits,
 	})
 	terra.SetFaults(simulator.Faults{Duplicate: .2, Disorder: 5})
@@ -291,6 +294,12 @@ func (l *smallLife) pass(n int) {
 			}
 		}
 	}
+}
+
+// change lets one account pass, from anna to ben.
+func (l *smallLife) change() {
+	l.terra.Connect("GARMIN", "watch", "anna")
+	l.terra.Connect("GARMIN", "watch", "ben")
 }
 
 func (l *smallLife) deliver() {
@@ -439,7 +448,7 @@ func TestMeddledAdapters(t *testing.T) {
 			l := s.live(t, webhook, sweep, m, seed, chatty)
 			m.share.Store(33)
 			for m.total() < topic.faults {
-				l.pass(40)
+				l.pass(proofSize(20, 80))
 				l.deliver()
 				l.sweepUp()
 			}
@@ -521,24 +530,42 @@ func (f *function) kill(t *testing.T, s *stack) {
 	f.url, f.process = other.url, other.process
 }
 
-// TestOutages takes away what Handover needs, one after the other, for longer than anybody would hope.
+// outage takes a service away, and gives it back when this time has passed and 30 calls have failed: five or more by the adapters, which try six times.
+func (m *meddler) outage(t *testing.T, service string, least time.Duration) (back <-chan struct{}) {
+	m.down.Store(service, true)
+	given := make(chan struct{})
+	go func() {
+		defer close(given)
+		defer m.down.Delete(service)
+		for begun := time.Now(); t.Context().Err() == nil && (time.Since(begun) < least || m.total() < 30); {
+			time.Sleep(terraMinute)
+		}
+	}()
+	return given
+}
+
+// TestOutages takes away what Handover needs, one after the other, for longer than anybody would hope: from the functions in this process, and from the compiled
+// ones, which are killed meanwhile and start in the middle of it. Terra's hours are shortened, and so are those for which a row is put off: between two sweeps
+// each row is made due. The functions' own clock is the real one.
 func TestOutages(t *testing.T) {
 	seed := storySeed(t)
-	for name, test := range map[string]func(t *testing.T, l *smallLife, m *meddler){
-		"the ledger is away for an hour": func(t *testing.T, l *smallLife, m *meddler) {
-			m.down.Store("DynamoDB", true)
+	outages := map[string]func(t *testing.T, l *smallLife, again func()){
+		"the ledger is away for an hour": func(t *testing.T, l *smallLife, again func()) {
+			back := l.meddler.outage(t, "DynamoDB", 60*terraMinute)
+			again()
 			l.pass(2)
-			hour := time.AfterFunc(60*20*time.Millisecond, func() { m.down.Delete("DynamoDB") }) // of Terra's schedule
-			defer hour.Stop()
+			l.change()
 			l.deliver()
+			<-back
 			if stats := l.terra.Stats(); stats.Attempts == stats.Deliveries {
 				t.Error("everything was acknowledged at once")
 			}
 		},
-		"SNS is away for a day": func(t *testing.T, l *smallLife, m *meddler) {
-			m.down.Store("SNS", true)
-			l.pass(1)
+		"SNS is away for a day": func(t *testing.T, l *smallLife, again func()) {
+			l.meddler.down.Store("SNS", true)
+			l.change()
 			l.deliver()
+			again()
 			for range proofSize(2, 24) { // a row is put off for an hour at most
 				if l.sweepUp() == 0 {
 					t.Error("nothing waits for SNS")
@@ -547,49 +574,73 @@ func TestOutages(t *testing.T) {
 			if got := l.meddler.accepted(); len(got) > 0 {
 				t.Errorf("received %v", got)
 			}
-			m.down.Delete("SNS")
+			l.meddler.down.Delete("SNS")
 		},
-		"Terra's API answers nonsense": func(t *testing.T, l *smallLife, _ *meddler) {
-			l.terra.SetFaults(simulator.Faults{Garbage: 1})
-			for i, reference := range []string{"anna", "ben", "carol"} {
-				l.terra.Connect("GARMIN", fmt.Sprint("watch-", i/2), reference)
-			}
+		"the secrets cannot be read": func(t *testing.T, l *smallLife, again func()) {
+			back := l.meddler.outage(t, "secretsmanager", 60*terraMinute)
+			again()
+			l.pass(2)
+			l.change()
 			l.deliver()
+			<-back
+			if stats := l.terra.Stats(); stats.Attempts == stats.Deliveries {
+				t.Error("something was accepted that nobody could verify")
+			}
+		},
+		"Terra's API answers nonsense": func(t *testing.T, l *smallLife, again func()) {
+			l.terra.SetFaults(simulator.Faults{Garbage: 1})
+			l.change()
+			l.terra.Connect("GARMIN", "another", "carol")
+			l.deliver()
+			again()
 			l.sweepUp()
 			if got := l.meddler.accepted(); len(got) > 0 {
 				t.Errorf("announced out of nonsense: %v", got)
 			}
 			l.terra.SetFaults(simulator.Faults{})
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, m := newStack(t), newMeddler(seed)
-			s.meddle(t, m)
-			webhook, sweep := s.here(t)
-			habits := chatty
-			if strings.HasPrefix(name, "Terra's API") { // then only the API knows whose account it is
-				habits.AthleteAfterAuth, habits.AccountInWebhooks = false, false
-			}
-			l := s.live(t, webhook, sweep, m, seed, habits)
-			test(t, l, m)
-			l.settle()
-			facts, announced := l.judge()
-			t.Logf("%d calls failed (%s); %d facts, %d announcements", m.total(), m, facts, announced)
-		})
 	}
-	t.Run("the secrets cannot be read", func(t *testing.T) {
-		s, m := newStack(t), newMeddler(seed)
-		s.meddle(t, m)
-		m.down.Store("secretsmanager", true)
-		webhook, sweep := s.here(t)
-		l := s.live(t, webhook, sweep, m, seed, chatty)
-		l.pass(2)
-		time.AfterFunc(3*time.Second, func() { m.down.Delete("secretsmanager") })
-		l.deliver()
-		if l.terra.Stats().Attempts == l.terra.Stats().Deliveries {
-			t.Error("something was accepted that nobody could verify")
+	compiledWebhook, compiledSweep := buildFunction(t, "webhook"), buildFunction(t, "sweep")
+	lived, acknowledged, lost := 0, 0, 0
+	for kind, start := range map[string]func(t *testing.T, s *stack) (webhook, sweep invoker, again func()){
+		"in this process": func(t *testing.T, s *stack) (webhook, sweep invoker, again func()) {
+			var w, b instance
+			again = func() { w.Handler, b.Handler = s.here(t) }
+			again()
+			return &w, &b, again
+		},
+		"compiled": func(t *testing.T, s *stack) (webhook, sweep invoker, again func()) {
+			w, b := s.start(t, compiledWebhook), s.start(t, compiledSweep)
+			return w, b, func() {
+				w.kill(t, s)
+				b.kill(t, s)
+			}
+		},
+	} {
+		for name, outage := range outages {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				s, m := newStack(t), newMeddler(seed)
+				m.quick = true
+				s.meddle(t, m)
+				webhook, sweep, again := start(t, s)
+				habits := chatty
+				if strings.HasPrefix(name, "Terra's API") { // then only the API knows whose account it is
+					habits.AthleteAfterAuth, habits.AccountInWebhooks = false, false
+				}
+				l := s.live(t, webhook, sweep, m, seed, habits)
+				outage(t, l, again)
+				l.settle()
+				facts, announced := l.judge()
+				if announced == 0 {
+					t.Error("nothing was announced in the end")
+				}
+				t.Logf("%d calls failed (%s); %d facts acknowledged, %d lost, %d announcements", m.total(), m, facts, l.lost, announced)
+				lived, acknowledged, lost = lived+1, acknowledged+facts, lost+l.lost
+			})
 		}
-		l.settle()
-		l.judge()
-	})
+	}
+	t.Logf("%d outages, %d facts acknowledged, %d lost", lived, acknowledged, lost)
 }
+
+// instance is a function in this process, which another one can replace between two invocations.
+type instance struct{ lambda.Handler }
