@@ -530,16 +530,22 @@ func (f *function) kill(t *testing.T, s *stack) {
 	f.url, f.process = other.url, other.process
 }
 
-// outage takes a service away, and gives it back when this time has passed and 30 calls have failed: five or more by the adapters, which try six times.
-func (m *meddler) outage(t *testing.T, service string, least time.Duration) (back <-chan struct{}) {
+// outage takes a service away, and gives it back when an hour of Terra's has passed and so many calls have failed, six of which are one to the adapters.
+// In the middle it calls half.
+func (m *meddler) outage(t *testing.T, service string, calls int, half func()) (back <-chan struct{}) {
 	m.down.Store(service, true)
-	given := make(chan struct{})
+	begun, given := time.Now(), make(chan struct{})
+	until := func(calls int, least time.Duration) {
+		for t.Context().Err() == nil && (m.total() < calls || time.Since(begun) < least) {
+			time.Sleep(terraMinute)
+		}
+	}
 	go func() {
 		defer close(given)
 		defer m.down.Delete(service)
-		for begun := time.Now(); t.Context().Err() == nil && (time.Since(begun) < least || m.total() < 30); {
-			time.Sleep(terraMinute)
-		}
+		until(calls/2, 0)
+		half()
+		until(calls, 60*terraMinute)
 	}()
 	return given
 }
@@ -551,10 +557,10 @@ func TestOutages(t *testing.T) {
 	seed := storySeed(t)
 	outages := map[string]func(t *testing.T, l *smallLife, again func()){
 		"the ledger is away for an hour": func(t *testing.T, l *smallLife, again func()) {
-			back := l.meddler.outage(t, "DynamoDB", 60*terraMinute)
-			again()
-			l.pass(2)
 			l.change()
+			l.deliver()
+			back := l.meddler.outage(t, "DynamoDB", 40, again)
+			l.pass(4)
 			l.deliver()
 			<-back
 			if stats := l.terra.Stats(); stats.Attempts == stats.Deliveries {
@@ -577,8 +583,8 @@ func TestOutages(t *testing.T) {
 			l.meddler.down.Delete("SNS")
 		},
 		"the secrets cannot be read": func(t *testing.T, l *smallLife, again func()) {
-			back := l.meddler.outage(t, "secretsmanager", 60*terraMinute)
-			again()
+			back := l.meddler.outage(t, "secretsmanager", 24, func() {})
+			again() // who has read the secrets keeps them
 			l.pass(2)
 			l.change()
 			l.deliver()
@@ -605,7 +611,11 @@ func TestOutages(t *testing.T) {
 	for kind, start := range map[string]func(t *testing.T, s *stack) (webhook, sweep invoker, again func()){
 		"in this process": func(t *testing.T, s *stack) (webhook, sweep invoker, again func()) {
 			var w, b instance
-			again = func() { w.Handler, b.Handler = s.here(t) }
+			again = func() {
+				webhook, sweep := s.here(t)
+				w.Store(&webhook)
+				b.Store(&sweep)
+			}
 			again()
 			return &w, &b, again
 		},
@@ -643,4 +653,8 @@ func TestOutages(t *testing.T) {
 }
 
 // instance is a function in this process, which another one can replace between two invocations.
-type instance struct{ lambda.Handler }
+type instance struct{ atomic.Pointer[invoker] }
+
+func (i *instance) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	return (*i.Load()).Invoke(ctx, event)
+}
