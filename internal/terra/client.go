@@ -123,10 +123,10 @@ func (c *Client) open(ctx context.Context, timeout time.Duration, method, path s
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // the network connection can then be used again
-	switch resp.StatusCode {
-	case http.StatusNotFound:
+	switch {
+	case resp.StatusCode == http.StatusNotFound && query.Has("user_id"): // of a list it is the base URL that is wrong
 		return nil, fmt.Errorf("%s: %w", call, ownership.ErrGone)
-	case http.StatusTooManyRequests:
+	case resp.StatusCode == http.StatusTooManyRequests:
 		return nil, fmt.Errorf("%s: %w", call, &ownership.Limited{RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())})
 	}
 	return nil, &StatusError{Call: call, Code: resp.StatusCode}

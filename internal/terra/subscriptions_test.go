@@ -113,7 +113,7 @@ func TestSubscriptionsRefuses(t *testing.T) {
 		"too long a user":     {answer(200, `{"users":[`+a+`,{"x":"`+strings.Repeat("x", 3<<20)+`"}]}`), 1, ErrUnusable},
 		"too long elsewhere":  {answer(200, `{"x":"`+strings.Repeat("x", 3<<20)+`","users":[`+a+`]}`), 0, ErrUnusable},
 		"very deep":           {answer(200, strings.Repeat(`{"data":`, 20_000)), 0, ErrUnusable},
-		"unknown":             {answer(404, ``), 0, ownership.ErrGone},
+		"a wrong base URL":    {answer(404, ``), 0, &StatusError{"GET /subscriptions", 404}},
 		"limited": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(429)
