@@ -119,6 +119,7 @@ var mutations = []struct {
 	{"parameters", "a credential by parameter", "  Source:\n", "  TerraApiKey:\n", "WatchDataEvents"},
 	{"parameters", "a default outside its limits", "Default: 24", "Default: 0", "QuietHours"},
 	{"parameters", "a limit without words", "ConstraintDescription", "Constraint", "RateLimit"},
+	{"parameters", "a choice without words", "ConstraintDescription", "Constraint", "Revoke"},
 	{"whole", "the way in among the webhook function's settings", "STACK_NAME: !Ref AWS::StackName", "WEBHOOK_URL: !Ref WebhookApi", "Globals"},
 	{"environment", "no heartbeat", "WEBHOOK_URL", "URL", "SweepFunction"},
 	{"environment", "a heartbeat past the way in", "/webhook\n", "/\n", "SweepFunction"},

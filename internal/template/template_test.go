@@ -945,11 +945,10 @@ func parameters(s stack) (f faults) {
 		if at(p, "Description") == nil || s.whole.at("Metadata/AWS::CloudFormation::Interface/ParameterLabels/"+name) == nil {
 			f.add("%s has no description or no label", name)
 		}
-		limited := at(p, "AllowedPattern") != nil || at(p, "MinValue") != nil
-		if !limited && at(p, "AllowedValues") == nil {
+		if at(p, "AllowedPattern") == nil && at(p, "MinValue") == nil && at(p, "AllowedValues") == nil {
 			f.add("%s has no limits", name)
 		}
-		if limited && at(p, "ConstraintDescription") == nil {
+		if at(p, "ConstraintDescription") == nil { // CloudFormation alone would not even say which values are allowed
 			f.add("%s does not say what it must be", name)
 		}
 		if !slices.Contains(used, name) {
