@@ -36,6 +36,7 @@ const (
 	AccountKeySecret     = "AccountKeySecretArn"
 	WebhookFunction      = "WebhookFunctionName"
 	SweepFunction        = "SweepFunctionName"
+	RevokeFunction       = "RevokeFunctionName" // only of a stack that revokes
 	RevokeDeadLettersURL = "RevokeDeadLettersUrl"
 )
 

@@ -334,8 +334,12 @@ func (e *examination) alarms(ctx context.Context) {
 // functions: they are active, and use the parts that the outputs name.
 func (e *examination) functions(ctx context.Context) {
 	client := lambda.NewFromConfig(e.Stack.Config)
-	for _, function := range []string{deployed.WebhookFunction, deployed.SweepFunction} {
-		check := map[string]string{deployed.WebhookFunction: "webhook function", deployed.SweepFunction: "sweep function"}[function]
+	functions := []string{deployed.WebhookFunction, deployed.SweepFunction}
+	if e.Stack.Outputs[deployed.RevokeFunction] != "" {
+		functions = append(functions, deployed.RevokeFunction)
+	}
+	for _, function := range functions {
+		check := strings.ToLower(strings.TrimSuffix(function, "FunctionName")) + " function"
 		name, ok := e.output(check, function)
 		if !ok {
 			continue

@@ -313,6 +313,7 @@ func TestDoctor(t *testing.T) {
 		{"unconfirmed-team", nil, func(d *deployment) { d.cloud.unconfirmed[d.outputs[deployed.AlarmsTopic]] = true }, "alarms topic: the subscription of sqs arn:", ""},
 		{"no-function", nil, func(d *deployment) { delete(d.cloud.functions, "no-function-webhook") }, "webhook function: the function no-function-webhook is not there", ""},
 		{"inactive", nil, func(d *deployment) { d.cloud.functions["inactive-sweep"].state = "Failed" }, "sweep function: the function inactive-sweep is Failed", ""},
+		{"no-revoke", func(d *deployment) { d.outputs[deployed.RevokeFunction] = "no-revoke-revoke" }, nil, "revoke function: the function no-revoke-revoke is not there", ""},
 		{"other-table", nil, func(d *deployment) {
 			d.cloud.functions["other-table-webhook"].environment["ACCOUNTS_TABLE"] = "another"
 		},
