@@ -50,6 +50,7 @@ func (t tool) forget(ctx context.Context, args []string) error {
 	if err := onePerson("forget", person); err != nil {
 		return err
 	}
+	fmt.Fprintln(t.stderr, "looking through all rows: a million take some minutes")
 	done, err := forget(ctx, where, *data, person, !*yes)
 	if err != nil {
 		return fmt.Errorf("%w\nIt may not be finished: call it again until it finds nothing", err)
