@@ -282,4 +282,42 @@ var designs = []design{
 `, ``}},
 		[]caught{{"ownership", "TestAnswerOvertakenByAnotherReference"}},
 	},
+	{
+		"a log line names the user",
+		[]change{{"internal/webhook/webhook.go", `	add("delivery", traceID(l.delivery))
+`, `	add("delivery", l.event.User.UserID)
+`}},
+		[]caught{{"webhook", "TestLogHoldsNoPersonalData"}, {"endtoend", "TestFunctions"}},
+	},
+	{
+		"there is a metric for each user",
+		[]change{
+			{"internal/webhook/webhook.go", `	count(telemetry.Accepted, status == 200 && !l.heartbeat)
+`, `	count(telemetry.Metric("Accepted "+l.event.User.ReferenceID), status == 200 && l.event.User.Present)
+`},
+			{"internal/telemetry/metrics.go", `		return "Percent"
+	}
+	return ""
+`, `		return "Percent"
+	}
+	return "Count"
+`},
+		},
+		[]caught{{"endtoend", "TestFunctions"}},
+	},
+	{
+		"an error answer says whose event it was",
+		[]change{{"internal/webhook/webhook.go", `	answer, status, reason, metric := refusal(err)
+`, `	answer, status, reason, metric := refusal(err)
+	answer = []byte(strings.Replace(string(answer), "The event", "The event of "+line.event.User.UserID, 1))
+`}},
+		[]caught{{"endtoend", "TestFunctions"}},
+	},
+	{
+		"accounts are named by a hash without a key",
+		[]change{{"internal/ownership/key.go", `	h := hmac.New(sha256.New, k.key)
+`, `	h := hmac.New(sha256.New, nil)
+`}},
+		[]caught{{"endtoend", "TestFunctions"}},
+	},
 }

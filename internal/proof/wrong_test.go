@@ -84,9 +84,10 @@ func (d design) lay(t *testing.T, root string) string {
 // test runs a test that must fail, by itself and not because it cannot be compiled.
 func test(t *testing.T, root, overlay string, by caught) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-run", "^"+by.test+"$", "./internal/"+by.pkg)
+	command := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-run", "^"+by.test+"$", "./internal/"+by.pkg)
 	command.Dir = root
-	command.Env = append(os.Environ(), "HANDOVER_PROOF=", "RAPID_NOFAILFILE=true", "RAPID_SHRINKTIME=1s")
+	command.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+overlay, // for what the test compiles, too
+		"HANDOVER_PROOF=", "RAPID_NOFAILFILE=true", "RAPID_SHRINKTIME=1s")
 	output, err := command.CombinedOutput()
 	if err == nil || !strings.Contains(string(output), "--- FAIL: "+by.test) {
 		t.Errorf("%s of %s did not catch it: %v\n%s", by.test, by.pkg, err, output)
