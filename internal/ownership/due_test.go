@@ -27,7 +27,7 @@ func row(claims ...Claim) Account {
 func settleRow(t *testing.T, a Account) (said []Announcement) {
 	t.Helper()
 	for due := a.Due(); len(due) > 0; due = a.Due() {
-		if len(said) > 100 {
+		if len(said) > 1_000 {
 			t.Fatalf("the row never stops owing: %+v", due)
 		}
 		said = append(said, due[0].Announcement)
@@ -86,6 +86,10 @@ func TestDue(t *testing.T) {
 			[]string{"a/1>c/1 connected_by_other observed", "b/1>c/1 connected_by_other signed"}},
 		{"a circle of replacements does not hang", row(with(claim("a", "alice", 1), func(c *Claim) { c.ReplacedBy = []string{"b"} }), with(claim("b", "bob", 2), func(c *Claim) { c.ReplacedBy = []string{"a"} })),
 			[]string{"b/1>a/1 reauth signed"}},
+		{"a circle of replacements does not hide another that one of them had", row(
+			with(claim("a", "alice", 8), func(c *Claim) { c.ReplacedBy = []string{"b"} }),
+			with(claim("b", "bob", 9), func(c *Claim) { c.ReplacedBy = []string{"a", "c"} }), claim("c", "carol", 2)),
+			[]string{"a/1>c/1 connected_by_other observed", "b/1>c/1 reauth signed"}},
 		{"reassigned: one connection, two readings", row(with(claim("a", "alice", 1), func(c *Claim) { c.Tenures = []string{"alice", "bob"} })), []string{"a/1>a/2 reassigned signed"}},
 		{"reassigned back", row(with(claim("a", "alice", 1), func(c *Claim) { c.Tenures = []string{"alice", "bob", "alice"} })), []string{"a/2>a/3 reassigned signed"}},
 	}
@@ -287,12 +291,46 @@ func TestSpent(t *testing.T) {
 		if due := a.Due(); len(due) > 0 {
 			t.Fatalf("dropping made the row owe %s", short(due[0].Announcement))
 		}
-		if len(a.Claims) > roomy {
-			t.Fatalf("%d claims", len(a.Claims))
+		if len(a.Claims) != min(i+1, roomy) {
+			t.Fatalf("%d claims of %d are left, want %d", len(a.Claims), i+1, min(i+1, roomy))
 		}
 	}
 	if len(a.Marks) > 2*roomy {
 		t.Errorf("%d marks are left of %d claims", len(a.Marks), len(a.Claims))
+	}
+}
+
+// TestSpentWhenCrowded: of a row that is far too large also those are dropped that are open, if that the account passed on was announced, and those that have
+// ended when nobody knows. Those of the owner's own reference_id never were announced, and the owner stays in any case.
+func TestSpentWhenCrowded(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		claims int
+		change func(last bool, c *Claim)
+		want   string
+	}{
+		{"open and announced, but not yet too many", crowded, func(bool, *Claim) {}, ""},
+		{"open and announced", crowded + 1, func(bool, *Claim) {}, "u000"},
+		{"ended at a guessed time", crowded + 1, func(_ bool, c *Claim) { c.Certainty, c.Closed = Observed, true }, "u000"},
+		{"open, under the owner's reference_id", crowded + 1, func(_ bool, c *Claim) { c.Tenures = []string{"anna"} }, ""},
+		{"the owner has ended", crowded + 1, func(last bool, c *Claim) { c.Tenures, c.Closed = []string{"anna"}, last }, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := row()
+			for i := range test.claims {
+				c := Claim{UserID: fmt.Sprintf("u%03d", i), Tenures: []string{fmt.Sprintf("reference %d", i)}, ConnectedAt: at(i), Certainty: Signed, Version: 1}
+				test.change(i == test.claims-1, &c)
+				put(a, c)
+			}
+			said := settleRow(t, a)
+			spent, marks, _ := a.spent()
+			if spent.UserID != test.want {
+				t.Errorf("%q would be dropped, want %q", spent.UserID, test.want)
+			}
+			if len(said) > 0 && test.want != "" && !slices.Contains(marks, said[0].Previous.UserID+"#1") {
+				t.Errorf("with it go the marks %q", marks)
+			}
+		})
 	}
 }
 
@@ -325,6 +363,11 @@ func TestSpentKeeps(t *testing.T) {
 				c.Certainty = Observed
 			}
 		}, ""},
+		{"it passed from one to another", func(i int, c *Claim) {
+			if i == 0 {
+				c.Tenures = []string{"anna", "bert"}
+			}
+		}, "u001"},
 		{"it holds down another", func(i int, c *Claim) {
 			if i == 1 {
 				c.ReplacedBy = []string{"u000"}

@@ -36,11 +36,8 @@ type Backoff struct {
 }
 
 func (b Backoff) delay(attempts int, limit time.Duration) time.Duration {
-	d := limit
-	if attempts < 20 {
-		d = min(limit, b.Base<<attempts)
-	}
-	return d/2 + rand.N(d/2+1) // #nosec G404 -- it only spreads retries
+	d := min(limit, b.Base<<min(attempts, 20)) // a million times Base is more than any limit, and no overflow
+	return d/2 + rand.N(d/2+1)                 // #nosec G404 -- it only spreads retries
 }
 
 // Result says what one call of Settle did, for logs and counts.

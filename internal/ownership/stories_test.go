@@ -2,6 +2,9 @@ package ownership_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -190,5 +193,119 @@ func TestAnswerOvertakenByAnotherReference(t *testing.T) {
 	}
 	if asked > 2 {
 		t.Errorf("Terra was asked %d times to whom it belongs, want twice", asked)
+	}
+}
+
+// signed is what an auth says of a connection that was made some minutes after noon.
+func signed(userID, reference string, minute int, accounts ...string) ownership.Facts {
+	return ownership.Facts{
+		UserID: userID, Provider: "GARMIN", Reference: reference, ConnectedAt: noon.Add(time.Duration(minute) * time.Minute), Certainty: ownership.Signed, Accounts: accounts,
+	}
+}
+
+// TestResult: what a call of Settle says it did is what it did.
+func TestResult(t *testing.T) {
+	s := newStage(t)
+	settle := func(f ownership.Facts) ownership.Result {
+		t.Helper()
+		result, err := s.Settle(t.Context(), s.record(t, f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result
+	}
+	account := s.Keys.Account("GARMIN", "w1")
+	s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
+	s.athlete = func(string) (ownership.Profile, error) { return ownership.Profile{ProviderUserID: "w1"}, nil }
+	guessed := signed("c", "carol", 2)
+	guessed.Certainty = ownership.Observed
+	for _, step := range []struct {
+		facts ownership.Facts
+		want  ownership.Result
+	}{
+		{signed("a", "alice", 0, account), ownership.Result{Accounts: []string{account}}},
+		{signed("b", "bob", 1, account), ownership.Result{Accounts: []string{account}, Transfers: 1}},
+		{guessed, ownership.Result{Accounts: []string{account}, Transfers: 1, Guesses: 1, Asked: 2}},
+		{ownership.Facts{UserID: "b", ClosedAt: noon.Add(time.Hour)}, ownership.Result{Accounts: []string{account}, Revocations: 1}},
+		{signed("n", "", 3, account), ownership.Result{Accounts: []string{account}, Nameless: true}},
+		{ownership.Facts{UserID: "a", Reference: "anna"}, ownership.Result{Accounts: []string{account}, Asked: 1}},
+	} {
+		if got := settle(step.facts); !reflect.DeepEqual(got, step.want) {
+			t.Errorf("after %+v\ngot  %+v\nwant %+v", step.facts, got, step.want)
+		}
+	}
+
+	failing := errors.New("not today")
+	s.Announcer = unreliable{s, func(string) (before, after error) { return failing, nil }}
+	if _, err := s.Settle(t.Context(), s.record(t, signed("d", "dora", 9, account))); !errors.Is(err, failing) {
+		t.Errorf("nothing can be published: %v", err)
+	}
+}
+
+// TestWaiting: a connection that cannot be settled is put off for as long as Terra asks, oftener for each attempt, and only somebody's fault has a Since.
+func TestWaiting(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		athlete error
+		least   time.Duration
+		since   time.Time
+		waiting string
+	}{
+		{"Terra fails", errDown, time.Minute, noon, "asking Terra: " + errDown.Error()},
+		{"Terra limits", &ownership.Limited{RetryAfter: 2 * time.Hour}, 2 * time.Hour, noon, "asking Terra: " + (&ownership.Limited{RetryAfter: 2 * time.Hour}).Error()},
+		{"Terra names no account", nil, time.Hour, time.Time{}, ownership.NoAccount},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStage(t)
+			s.Backoff = ownership.Backoff{Base: 2 * time.Minute, Max: 2 * time.Minute, Unnamed: 2 * time.Hour}
+			if test.athlete == nil {
+				s.Backoff.Base = 2 * time.Hour
+			}
+			s.athlete = func(string) (ownership.Profile, error) { return ownership.Profile{}, test.athlete }
+			s.record(t, signed("a", "alice", 0))
+			for attempt := 1; attempt <= 3; attempt++ {
+				a := s.settle(t, "a")
+				if !a.ToDo || a.Attempts != attempt || a.Waiting != test.waiting || !a.Since.Equal(test.since) || a.NextAttempt.Before(s.now.Add(test.least)) {
+					t.Errorf("attempt %d: got %+v", attempt, a)
+				}
+				s.now = s.now.Add(time.Minute)
+			}
+		})
+	}
+}
+
+// TestGone: right after an auth Terra may not know the connection yet. Only when it has been put off three times does that mean that it has ended.
+func TestGone(t *testing.T) {
+	s := newStage(t)
+	s.record(t, signed("a", "alice", 0))
+	for attempt := 1; attempt <= 4; attempt++ {
+		if a := s.settle(t, "a"); a.Closed() != (attempt == 4) || a.ToDo != (attempt < 4) {
+			t.Errorf("attempt %d: got %+v", attempt, a)
+		}
+	}
+}
+
+// TestRetention: a row expires some time after its connection has ended, and never where nothing is to be deleted.
+func TestRetention(t *testing.T) {
+	for retention, want := range map[time.Duration]time.Time{0: {}, time.Hour: noon.Add(61 * time.Minute)} {
+		s := newStage(t)
+		s.Retention = retention
+		if a := s.record(t, signed("a", "alice", 0)); !a.ExpiresAt.IsZero() {
+			t.Errorf("open: it expires at %v", a.ExpiresAt)
+		}
+		if a := s.record(t, ownership.Facts{UserID: "a", ClosedAt: noon.Add(time.Minute)}); !a.ExpiresAt.Equal(want) {
+			t.Errorf("ended, kept for %v: it expires at %v, want %v", retention, a.ExpiresAt, want)
+		}
+	}
+}
+
+// TestCrowded: a row in which nobody can be dropped is told of once it is too large. Here one person has connected the same account again and again.
+func TestCrowded(t *testing.T) {
+	s := newStage(t)
+	for n := 1; n <= ownership.Crowded+1; n++ {
+		result, err := s.Settle(t.Context(), s.record(t, signed(fmt.Sprintf("a%03d", n), "alice", n, "GARMIN/k.1")))
+		if err != nil || result.Crowded != (n > ownership.Crowded) {
+			t.Fatalf("%d claims: got %+v, %v", n, result, err)
+		}
 	}
 }

@@ -129,6 +129,9 @@ func TestClientAnswers(t *testing.T) {
 		"half an object":            {answer: answer(200, `{`+user), want: ErrNotJSON},
 		"very deep":                 {answer: answer(200, `{"type":"daily",`+user+`,"x":`+strings.Repeat("[", 20_000)), want: ErrNotJSON},
 		"longer than 1 MiB":         {answer: answer(200, `{`+user+`,"x":"`+strings.Repeat("x", 1<<20)+`"}`), want: ErrUnusable},
+		"1 MiB":                     {answer: answer(200, `{`+user+`}`+strings.Repeat(" ", 1<<20-len(user)-2)), profile: full},
+		"a byte more":               {answer: answer(200, `{`+user+`}`+strings.Repeat(" ", 1<<20-len(user)-1)), want: ErrUnusable},
+		"the longest reference_id":  {answer: answer(200, `{"user":{"reference_id":"`+strings.Repeat("r", 2048)+`"}}`), profile: ownership.Profile{ReferenceID: strings.Repeat("r", 2048)}},
 		"unknown user":              {answer: answer(404, `{"status":"error"}`), want: ownership.ErrGone},
 		"limited":                   {answer: answer(429, ``), want: &ownership.Limited{}},
 		"limited, seconds":          {answer: limited("7"), want: &ownership.Limited{RetryAfter: 7 * time.Second}},
@@ -253,6 +256,13 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 		t.Fatal("an unreadable Location: got no error")
 	}
 	checkDiscreet(t, err, "GET /userInfo")
+}
+
+// Terra waits 8 s for the answer to a webhook: a question that is not answered takes half of that.
+func TestClientHasATimeout(t *testing.T) {
+	if got := NewHTTPClient().Timeout; got != 4*time.Second {
+		t.Errorf("got %v, want 4 s", got)
+	}
 }
 
 func TestClientTimesOut(t *testing.T) {

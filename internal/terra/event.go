@@ -224,7 +224,7 @@ func (doc *document) readAthlete(d *jsontext.Decoder) error {
 // tooDeep reports whether the decoder gave up at its nesting limit: the only fault that jsontext finds at a place this deep, truncation aside.
 func tooDeep(err error) bool {
 	fault, ok := errors.AsType[*jsontext.SyntacticError](err)
-	return ok && fault.Err != io.ErrUnexpectedEOF && strings.Count(string(fault.JSONPointer), "/") >= 10_000-1
+	return ok && fault.Err != io.ErrUnexpectedEOF && strings.Count(string(fault.JSONPointer), "/") >= 10_000
 }
 
 // object reads the object before which d stands. For each member it calls f, which must read the member's value from d; an error of f ends it.
