@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -28,6 +29,17 @@ import (
 // A history that breaks a promise is shrunk, told as a story, and kept in testdata/rapid, from where it is played first in each later run. More histories:
 // -rapid.checks=1000000.
 func TestHistories(t *testing.T) {
+	kept, err := filepath.Glob("testdata/rapid/*/*.fail") // by whichever part found them
+	if err != nil || len(kept) == 0 {
+		t.Fatalf("no history is kept: %v", err)
+	}
+	for _, file := range kept {
+		t.Run("kept/"+strings.TrimSuffix(filepath.Base(file), ".fail"), func(t *testing.T) {
+			set(t, "rapid.failfile", func(string) string { return file })
+			set(t, "rapid.checks", func(string) string { return "0" })
+			checkHistories(t, &tally{})
+		})
+	}
 	const least = 10_000
 	parts := runtime.GOMAXPROCS(0)
 	set(t, "rapid.checks", func(now string) string {
@@ -39,20 +51,25 @@ func TestHistories(t *testing.T) {
 		for i := range tallies {
 			t.Run(strconv.Itoa(i+1), func(t *testing.T) {
 				t.Parallel()
-				var crew crew
-				defer crew.dismiss()
-				histories := rapid.Custom(func(t *rapid.T) *history { return play(dice{t}, &crew, &tallies[i]) })
-				rapid.Check(t, func(t *rapid.T) {
-					if h := histories.Draw(t, "history"); h.broken != "" {
-						t.Fatal(h.broken)
-					}
-				})
+				checkHistories(t, &tallies[i])
 			})
 		}
 	})
 	if !t.Failed() {
 		report(t, tallies, least)
 	}
+}
+
+// checkHistories plays histories as rapid's flags ask for.
+func checkHistories(t *testing.T, sum *tally) {
+	var crew crew
+	defer crew.dismiss()
+	histories := rapid.Custom(func(t *rapid.T) *history { return play(dice{t}, &crew, sum) })
+	rapid.Check(t, func(t *rapid.T) {
+		if h := histories.Draw(t, "history"); h.broken != "" {
+			t.Fatal(h.broken)
+		}
+	})
 }
 
 // set changes one of rapid's flags while the test runs.
