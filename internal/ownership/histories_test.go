@@ -47,7 +47,9 @@ func TestHistories(t *testing.T) {
 		return strconv.Itoa((max(n, least) + parts - 1) / parts)
 	})
 	tallies := make([]tally, parts)
+	asked := false // or only for a kept one
 	t.Run("part", func(t *testing.T) {
+		asked = true
 		for i := range tallies {
 			t.Run(strconv.Itoa(i+1), func(t *testing.T) {
 				t.Parallel()
@@ -55,7 +57,7 @@ func TestHistories(t *testing.T) {
 			})
 		}
 	})
-	if !t.Failed() {
+	if asked && !t.Failed() {
 		report(t, tallies, least)
 	}
 }
