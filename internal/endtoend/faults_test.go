@@ -286,9 +286,9 @@ func (l *smallLife) pass(n int) {
 	l.t.Helper()
 	for range n {
 		l.accounts++
-		account := fmt.Sprint("watch-", l.accounts)
+		account := fmt.Sprint("wearable-", l.accounts)
 		for range 2 + l.random.IntN(3) {
-			user := l.terra.Connect("GARMIN", account, []string{"anna", "ben", "carol", "dave"}[l.random.IntN(4)])
+			user := l.terra.Connect("GARMIN", account, []string{"anna@example.com", "ben@example.com", "carol@example.com", "dave@example.com"}[l.random.IntN(4)])
 			if l.random.IntN(4) == 0 {
 				_ = l.terra.Disconnect(user)
 			}
@@ -298,8 +298,8 @@ func (l *smallLife) pass(n int) {
 
 // change lets one account pass, from anna to ben.
 func (l *smallLife) change() {
-	l.terra.Connect("GARMIN", "watch", "anna")
-	l.terra.Connect("GARMIN", "watch", "ben")
+	l.terra.Connect("GARMIN", "the-watch", "anna@example.com")
+	l.terra.Connect("GARMIN", "the-watch", "ben@example.com")
 }
 
 func (l *smallLife) deliver() {
@@ -509,6 +509,7 @@ func TestMeddledFunctions(t *testing.T) {
 	l.settle()
 	facts, announced := l.judge()
 	t.Logf("%d accounts, %d announcements; %s", l.accounts, announced, m)
+	s.testPersonal(t)
 	t.Logf("%d kills, %d faults, %d facts acknowledged, %d lost", killed, m.total(), facts, l.lost)
 }
 
@@ -596,7 +597,7 @@ func TestOutages(t *testing.T) {
 		"Terra's API answers nonsense": func(t *testing.T, l *smallLife, again func()) {
 			l.terra.SetFaults(simulator.Faults{Garbage: 1})
 			l.change()
-			l.terra.Connect("GARMIN", "another", "carol")
+			l.terra.Connect("GARMIN", "another-watch", "carol@example.com")
 			l.deliver()
 			again()
 			l.sweepUp()
@@ -645,6 +646,9 @@ func TestOutages(t *testing.T) {
 					t.Error("nothing was announced in the end")
 				}
 				t.Logf("%d calls failed (%s); %d facts acknowledged, %d lost, %d announcements", m.total(), m, facts, l.lost, announced)
+				if kind == "compiled" {
+					s.testPersonal(t)
+				}
 				lived, acknowledged, lost = lived+1, acknowledged+facts, lost+l.lost
 			})
 		}
