@@ -99,6 +99,7 @@ func (t tool) backfill(ctx context.Context, args []string) error {
 // walk begins a walk, and waits for its end. The sweep, which runs by itself, goes on with it too.
 func (t tool) walk(ctx context.Context, p place) (rehearsal, error) {
 	in := sweep.Input{Walk: true}
+	fmt.Fprintln(t.stderr, "walking: the first news comes within a minute, or later if the sweep is running already")
 	for {
 		out, err := p.Sweep(ctx, in)
 		if err != nil {

@@ -27,7 +27,7 @@ func (t tool) settle(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(t.stderr, "settling: this takes up to a minute")
+	fmt.Fprintln(t.stderr, "settling: this takes up to a minute, and longer if the sweep is running already")
 	out, err := p.Sweep(ctx, sweep.Input{Settle: true})
 	if err != nil {
 		return err
