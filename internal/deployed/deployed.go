@@ -169,11 +169,13 @@ func (s *Stack) Sweep(ctx context.Context, in sweep.Input) (out sweep.Output, er
 		return out, err
 	}
 	client := lambda.NewFromConfig(s.Config)
-	invoke := func() (*lambda.InvokeOutput, error) {
-		return client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Qualifier: aws.String(Alias), Payload: payload})
-	}
-	answer, err := invoke()
-	for begun, busy := time.Now(), (*types.TooManyRequestsException)(nil); errors.As(err, &busy) && time.Since(begun) < turn && ctx.Err() == nil; answer, err = invoke() {
+	var answer *lambda.InvokeOutput
+	for begun := time.Now(); ; {
+		answer, err = client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Qualifier: aws.String(Alias), Payload: payload})
+		busy := (*types.TooManyRequestsException)(nil)
+		if !errors.As(err, &busy) || time.Since(begun) > turn || ctx.Err() != nil {
+			break
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
