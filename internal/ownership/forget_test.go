@@ -41,9 +41,11 @@ func annasTraces(t *testing.T) (*stage, *ledgertest.Memory) {
 	bert := connect("bert-1", "bert", "GARMIN/k.1")
 	bert.Replaces = []string{"anna-2"}
 	play(ownership.Facts{UserID: "anna-2", ReplacedBy: []ownership.Successor{{UserID: "bert-1", Reference: "bert"}}}, bert)
-	// Carl's account passed to her, and on to dora.
+	// Carl's account passed to her, and cora's, as was heard late, and on to dora.
 	play(connect("carl-1", "carl", "GARMIN/k.2"))
+	cora := connect("cora-1", "cora", "GARMIN/k.2")
 	play(connect("anna-3", "anna", "GARMIN/k.2"))
+	play(cora)
 	play(connect("dora-1", "dora", "GARMIN/k.2"))
 	// An event names her as the holder of emil's connection, and Terra has not said yet whether that is so.
 	play(connect("emil-1", "emil", "GARMIN/k.3"))
@@ -54,6 +56,8 @@ func annasTraces(t *testing.T) (*stage, *ledgertest.Memory) {
 	play(ownership.Facts{UserID: "fred-1", Reference: "fred"})
 	// A user_reauth names her, of whose connection nothing else was heard.
 	play(ownership.Facts{UserID: "gina-1", Provider: "GARMIN", Reference: "gina", ReplacedBy: []ownership.Successor{{UserID: "unheard", Reference: "anna"}}})
+	// Others were replaced by others.
+	play(ownership.Facts{UserID: "kim-1", Provider: "GARMIN", Reference: "kim", ReplacedBy: []ownership.Successor{{UserID: "leo-1", Reference: "leo"}, {UserID: "mia-1"}}})
 	// Of two connections only the claims are left, for their rows have expired: one was hers, the other replaced it.
 	play(connect("anna-4", "anna", "GARMIN/k.5"))
 	hugo := connect("hugo-1", "hugo", "GARMIN/k.5")
@@ -92,15 +96,15 @@ func TestForgetErasesEveryTrace(t *testing.T) {
 	}{
 		{
 			"a reference_id", ownership.Person{ReferenceID: "anna"},
-			// Traces: bert's row and his claim, gina's row, carl's mark, hugo's claim.
-			ownership.Forgotten{Connections: 5, Claims: 6, Traces: 5},
-			[]string{"anna"}, []string{"bert-1", "carl-1", "dora-1", "emil-1", "fred-1", "gina-1", "hugo-1"},
+			// Traces: bert's row and his claim, gina's row, carl's mark and cora's, hugo's claim.
+			ownership.Forgotten{Connections: 5, Claims: 6, Traces: 6},
+			[]string{"anna"}, []string{"bert-1", "carl-1", "cora-1", "dora-1", "emil-1", "fred-1", "gina-1", "hugo-1", "leo-1", "mia-1"},
 		},
 		{
 			"a user_id", ownership.Person{UserID: "anna-2"},
 			// Traces: the rows and the claims of those before and after her.
 			ownership.Forgotten{Connections: 1, Claims: 1, Traces: 4},
-			[]string{"anna-2"}, []string{"anna-1", "anna-3", "anna-4", "bert-1"},
+			[]string{"anna-2"}, []string{"anna-1", "anna-3", "anna-4", "bert-1", "leo-1", "mia-1"},
 		},
 		{
 			"a user_id whose row has expired", ownership.Person{UserID: "anna-4"},
@@ -190,6 +194,27 @@ func TestForgetMeetsACompetitor(t *testing.T) {
 	}
 	if bert := s.row(t, "bert-1"); competes || !bert.Closed() || len(bert.Replaces) > 0 {
 		t.Errorf("got %+v, want it closed, and nothing that it replaces", bert)
+	}
+}
+
+// TestForgetMeetsAnExpiry: a row that names her is gone when it is to be written. It is left alone.
+func TestForgetMeetsAnExpiry(t *testing.T) {
+	s, memory := annasTraces(t)
+	updates := 0
+	memory.Fault = func(op string) (before, after error) {
+		if op != "Update" {
+			return nil, nil
+		}
+		if updates++; updates > 10 {
+			t.Fatal("it writes again and again")
+		}
+		return nil, memory.Erase(t.Context(), "bert-1")
+	}
+	if _, err := s.Forget(t.Context(), memory, ownership.Person{ReferenceID: "anna"}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, found, err := memory.Connection(t.Context(), "bert-1"); found || err != nil {
+		t.Errorf("it is back: %t, %v", found, err)
 	}
 }
 
@@ -330,4 +355,57 @@ func (u unreliable) Publish(ctx context.Context, a ownership.Announcement) error
 		return err
 	}
 	return u.announcer.Publish(ctx, a)
+}
+
+// TestRemindEach: what is not to be done for one holder is done for the next. Bert's claim comes half a day after anna's.
+func TestRemindEach(t *testing.T) {
+	const day = 24 * time.Hour
+	late := func(t *testing.T) *stage {
+		s := newStage(t)
+		for _, f := range []ownership.Facts{signed("carl", "carl", 9, "GARMIN/k.1"), signed("anna", "anna", 1, "GARMIN/k.1")} {
+			s.record(t, f)
+			s.settle(t, f.UserID)
+		}
+		s.now = s.now.Add(day / 2)
+		s.record(t, signed("bert", "bert", 2, "GARMIN/k.1"))
+		s.settle(t, "bert")
+		s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
+		s.now = noon.Add(day)
+		return s
+	}
+	remind := func(s *stage, want ownership.Reminder) {
+		t.Helper()
+		if got, err := s.Remind(t.Context(), s.account(t), day); err != nil || got != want {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+	}
+
+	s := late(t)
+	remind(s, ownership.Reminder{Open: 1, Nudges: 1}) // anna's
+	s.now = s.now.Add(day)
+	remind(s, ownership.Reminder{Open: 2, Nudges: 1}) // now bert's
+
+	s = late(t)
+	s.now = s.now.Add(day)
+	s.userInfo = func(userID string) (ownership.Profile, error) {
+		if userID == "anna" {
+			return ownership.Profile{}, ownership.ErrGone
+		}
+		return ownership.Profile{}, nil
+	}
+	remind(s, ownership.Reminder{Ended: 1, Open: 1, Nudges: 1})
+	remind(s, ownership.Reminder{Open: 1}) // anna's has ended, bert's was announced once more
+
+	// The first in the row came late, and has had less time than the second.
+	s = newStage(t)
+	for _, f := range []ownership.Facts{signed("carl", "carl", 9, "GARMIN/k.1"), signed("bert", "bert", 2, "GARMIN/k.1")} {
+		s.record(t, f)
+		s.settle(t, f.UserID)
+	}
+	s.now = s.now.Add(day / 2)
+	s.record(t, signed("anna", "anna", 1, "GARMIN/k.1"))
+	s.settle(t, "anna")
+	s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
+	s.now = noon.Add(day)
+	remind(s, ownership.Reminder{Open: 1, Nudges: 1})
 }

@@ -228,6 +228,7 @@ func TestResult(t *testing.T) {
 		{guessed, ownership.Result{Accounts: []string{account}, Transfers: 1, Guesses: 1, Asked: 2}},
 		{ownership.Facts{UserID: "b", ClosedAt: noon.Add(time.Hour)}, ownership.Result{Accounts: []string{account}, Revocations: 1}},
 		{signed("n", "", 3, account), ownership.Result{Accounts: []string{account}, Nameless: true}},
+		{ownership.Facts{UserID: "x", ClosedAt: noon}, ownership.Result{Nameless: true}}, // nothing that Terra knew would matter
 		{ownership.Facts{UserID: "a", Reference: "anna"}, ownership.Result{Accounts: []string{account}, Asked: 1}},
 	} {
 		if got := settle(step.facts); !reflect.DeepEqual(got, step.want) {
@@ -307,5 +308,101 @@ func TestCrowded(t *testing.T) {
 		if err != nil || result.Crowded != (n > ownership.Crowded) {
 			t.Fatalf("%d claims: got %+v, %v", n, result, err)
 		}
+	}
+}
+
+// TestRecordMeetsAnExpiry: the row that had the connection is gone when the news is to be written. They are recorded all the same.
+func TestRecordMeetsAnExpiry(t *testing.T) {
+	s := newStage(t)
+	memory := s.Ledger.(*ledgertest.Memory)
+	s.record(t, signed("a", "alice", 0))
+	updates := 0
+	memory.Fault = func(op string) (before, after error) {
+		if op != "Update" {
+			return nil, nil
+		}
+		if updates++; updates > 10 {
+			t.Fatal("it writes again and again")
+		}
+		return memory.Erase(t.Context(), "a"), nil
+	}
+	if a := s.record(t, ownership.Facts{UserID: "a", ClosedAt: noon}); !a.Closed() || a.Version != 1 || !a.ToDo {
+		t.Errorf("got %+v, want a new row", a)
+	}
+}
+
+// TestSettleAll: of several rows each is settled, also where one of them leaves its account to another, whose row given is then an old one.
+func TestSettleAll(t *testing.T) {
+	s := newStage(t)
+	rows := []ownership.Connection{s.record(t, signed("old", "alice", 0, "GARMIN/k.1")), {}, {}}
+	rows[0] = s.record(t, ownership.Facts{UserID: "old", ReplacedBy: []ownership.Successor{{UserID: "new", Reference: "bob"}}})
+	rows[1], rows[2] = s.record(t, signed("new", "bob", 1)), s.record(t, signed("other", "carol", 2, "GARMIN/k.2"))
+	result, err := s.Settle(t.Context(), rows...)
+	if err != nil || result.Transfers != 2 || result.Asked != 0 {
+		t.Errorf("got %+v, %v, want that the connection and the account passed, and Terra not asked", result, err)
+	}
+	if reads := s.Ledger.(*ledgertest.Memory).Calls("Connection"); reads > 0 {
+		t.Errorf("%d rows were read, though it was said to whom the connection passed", reads)
+	}
+	for _, userID := range []string{"old", "new", "other"} {
+		if r := s.row(t, userID); r.ToDo || len(r.Accounts) != 1 {
+			t.Errorf("%s is not settled: %+v", userID, r)
+		}
+	}
+}
+
+// TestRowStaysSmall: with each claim what a long row can do without is dropped, and that this failed is told.
+func TestRowStaysSmall(t *testing.T) {
+	const roomy = 32
+	s := newStage(t)
+	memory := s.Ledger.(*ledgertest.Memory)
+	connect := func(n int) error {
+		f := signed(fmt.Sprintf("u%03d", n), fmt.Sprintf("reference %d", n), n, "GARMIN/k.1")
+		f.ClosedAt = noon.Add(24 * time.Hour)
+		_, err := s.Settle(t.Context(), s.record(t, f))
+		return err
+	}
+	for n := range roomy + 5 {
+		if err := connect(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if claims := len(s.account(t).Claims); claims != roomy {
+		t.Errorf("%d claims are left, want %d", claims, roomy)
+	}
+	memory.Fault = func(op string) (before, after error) {
+		if op == "Drop" {
+			return errFailed, nil
+		}
+		return nil, nil
+	}
+	if err := connect(99); !errors.Is(err, errFailed) {
+		t.Errorf("nothing can be dropped: %v", err)
+	}
+}
+
+// TestNamelessWaitsForNobody: a connection without a reference_id owns nothing, so it is settled though Terra's API fails.
+func TestNamelessWaitsForNobody(t *testing.T) {
+	s := newStage(t)
+	s.athlete = func(string) (ownership.Profile, error) { return ownership.Profile{}, errDown }
+	s.record(t, signed("n", "", 0))
+	if n := s.settle(t, "n"); n.ToDo {
+		t.Errorf("it waits: %s", n.Waiting)
+	}
+}
+
+// TestOutOfTime: when the time for settling is over, the row is put off all the same.
+func TestOutOfTime(t *testing.T) {
+	s := newStage(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.athlete = func(string) (ownership.Profile, error) {
+		cancel()
+		return ownership.Profile{}, ctx.Err()
+	}
+	if _, err := s.Settle(ctx, s.record(t, signed("a", "alice", 0))); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.row(t, "a"); !a.ToDo || a.Attempts != 1 || a.Waiting == "" {
+		t.Errorf("got %+v, want it put off", a)
 	}
 }
