@@ -251,7 +251,7 @@ func (s *stack) here(t *testing.T) (webhook, sweep invoker) {
 }
 
 // terraMinute is how long a minute of Terra's retry schedule takes.
-const terraMinute = 20 * time.Millisecond
+const terraMinute = 40 * time.Millisecond
 
 // smallLife is a small app under a Terra that keeps both users of an account, with everything that is needed to judge what Handover made of it.
 type smallLife struct {
@@ -532,8 +532,8 @@ func (f *function) kill(t *testing.T, s *stack) {
 }
 
 // outage takes a service away, and gives it back when an hour of Terra's has passed and so many calls have failed, six of which are one to the adapters.
-// In the middle it calls half.
-func (m *meddler) outage(t *testing.T, service string, calls int, half func()) (back <-chan struct{}) {
+// Towards the end it calls again.
+func (m *meddler) outage(t *testing.T, service string, calls int, again func()) (back <-chan struct{}) {
 	m.down.Store(service, true)
 	begun, given := time.Now(), make(chan struct{})
 	until := func(calls int, least time.Duration) {
@@ -544,8 +544,8 @@ func (m *meddler) outage(t *testing.T, service string, calls int, half func()) (
 	go func() {
 		defer close(given)
 		defer m.down.Delete(service)
-		until(calls/2, 0)
-		half()
+		until(calls*3/4, 0)
+		again()
 		until(calls, 60*terraMinute)
 	}()
 	return given
