@@ -65,7 +65,7 @@ type mutant struct {
 	text     []byte // of the whole file as changed
 }
 
-// site names a change in a way that outlives changes of other lines.
+// site names a change in a way that outlives changes of other lines. What binds together in the old line does so in the new one.
 type site struct{ file, function, old, new string }
 
 func (s site) String() string {

@@ -276,6 +276,7 @@ func TestClientTimesOut(t *testing.T) {
 		})
 	}
 	silent, half := stuck(false), stuck(true)
+	silent.HTTP.Timeout, half.HTTP.Timeout = time.Hour, time.Hour // what ends them is the context
 	hasty := stuck(false)
 	hasty.HTTP.Timeout = 30 * time.Millisecond
 	ended, cancel := context.WithCancel(t.Context())
@@ -296,15 +297,11 @@ func TestClientTimesOut(t *testing.T) {
 		"no answer until the client's timeout": {hasty, t.Context(), context.DeadlineExceeded},
 		"context ended before":                 {silent, ended, context.Canceled},
 	} {
-		start := time.Now()
 		_, err := test.client.Athlete(test.ctx, testUser)
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 		checkDiscreet(t, err, "GET /athlete")
-		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("%s: took %v", name, took)
-		}
 	}
 }
 
