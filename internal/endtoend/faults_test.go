@@ -351,15 +351,15 @@ func (l *smallLife) scan(table string) (rows []map[string]types.AttributeValue) 
 	return rows
 }
 
-// settle lets sweeps do what is left.
+// settle lets sweeps do what is left. Where Terra's API has not answered in time they leave it alone for some seconds.
 func (l *smallLife) settle() {
 	l.t.Helper()
-	for range 10 {
+	for begun := time.Now(); time.Since(begun) < 2*time.Minute; time.Sleep(50 * time.Millisecond) {
 		if l.sweepUp() == 0 {
 			return
 		}
 	}
-	l.t.Fatalf("ten sweeps have left %d connections unsettled", l.sweepUp())
+	l.t.Fatalf("two minutes of sweeps have left %d connections unsettled", l.sweepUp())
 }
 
 // judge compares what is stored and what was announced with what is true. It returns how many facts and announcements it has checked.
@@ -448,7 +448,7 @@ func TestMeddledAdapters(t *testing.T) {
 			l := s.live(t, webhook, sweep, m, seed, chatty)
 			m.share.Store(33)
 			for m.total() < topic.faults {
-				l.pass(proofSize(20, 80))
+				l.pass(proofSize(20, 40))
 				l.deliver()
 				l.sweepUp()
 			}
