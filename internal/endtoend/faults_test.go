@@ -251,7 +251,7 @@ func (s *stack) here(t *testing.T) (webhook, sweep invoker) {
 }
 
 // terraMinute is how long a minute of Terra's retry schedule takes.
-const terraMinute = 40 * time.Millisecond
+const terraMinute = 20 * time.Millisecond
 
 // smallLife is a small app under a Terra that keeps both users of an account, with everything that is needed to judge what Handover made of it.
 type smallLife struct {
