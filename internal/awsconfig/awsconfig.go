@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -59,6 +60,9 @@ func Limit(c *aws.Config) {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.Backoff = retry.BackoffDelayerFunc(backoff)
+			// The SDK's own limit stops all retries of a process once a service has failed often enough. An instance has one webhook at a time, and what it
+			// gives up comes back from Terra, which ends a destination that fails for long.
+			o.RateLimiter = ratelimit.None
 		})
 	}
 }

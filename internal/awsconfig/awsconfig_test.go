@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -121,6 +123,30 @@ func TestCallsEndInTime(t *testing.T) {
 	})
 }
 
+// However many calls of a process have failed, the next one is still tried again: the SDK's own quota of retries would be used up here.
+func TestRetriesDoNotRunOut(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Amz-Sdk-Request"), "attempt=3") {
+			works(w, r)
+		} else {
+			throttles(w, r)
+		}
+	}))
+	defer server.Close()
+	client := dynamodb.NewFromConfig(load(t), func(o *dynamodb.Options) { o.BaseEndpoint = &server.URL })
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			for range 15 {
+				if err := get(t.Context(), client); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	calls.Wait()
+}
+
 // load loads the configuration of an environment that says what Lambda's does, and nothing of the developer's.
 func load(t *testing.T) aws.Config {
 	t.Helper()
@@ -137,7 +163,10 @@ func load(t *testing.T) aws.Config {
 }
 
 func call(ctx context.Context, config aws.Config, endpoint string) error {
-	client := dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &endpoint })
+	return get(ctx, dynamodb.NewFromConfig(config, func(o *dynamodb.Options) { o.BaseEndpoint = &endpoint }))
+}
+
+func get(ctx context.Context, client *dynamodb.Client) error {
 	_, err := client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: aws.String("table"),
 		Key:       map[string]types.AttributeValue{"key": &types.AttributeValueMemberS{Value: "value"}},
