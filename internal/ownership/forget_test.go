@@ -357,18 +357,19 @@ func (u unreliable) Publish(ctx context.Context, a ownership.Announcement) error
 	return u.announcer.Publish(ctx, a)
 }
 
-// TestRemindEach: what is not to be done for one holder is done for the next. Bert's claim comes half a day after anna's.
+// TestRemindEach: what is not to be done for one holder is done for the next. The second's claim comes half a day after the first's.
 func TestRemindEach(t *testing.T) {
 	const day = 24 * time.Hour
-	late := func(t *testing.T) *stage {
+	anna, bert := signed("anna", "anna", 1, "GARMIN/k.1"), signed("bert", "bert", 2, "GARMIN/k.1")
+	holders := func(first, second ownership.Facts) *stage {
 		s := newStage(t)
-		for _, f := range []ownership.Facts{signed("carl", "carl", 9, "GARMIN/k.1"), signed("anna", "anna", 1, "GARMIN/k.1")} {
+		for _, f := range []ownership.Facts{signed("carl", "carl", 9, "GARMIN/k.1"), first} {
 			s.record(t, f)
 			s.settle(t, f.UserID)
 		}
 		s.now = s.now.Add(day / 2)
-		s.record(t, signed("bert", "bert", 2, "GARMIN/k.1"))
-		s.settle(t, "bert")
+		s.record(t, second)
+		s.settle(t, second.UserID)
 		s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
 		s.now = noon.Add(day)
 		return s
@@ -380,12 +381,12 @@ func TestRemindEach(t *testing.T) {
 		}
 	}
 
-	s := late(t)
+	s := holders(anna, bert)
 	remind(s, ownership.Reminder{Open: 1, Nudges: 1}) // anna's
 	s.now = s.now.Add(day)
 	remind(s, ownership.Reminder{Open: 2, Nudges: 1}) // now bert's
 
-	s = late(t)
+	s = holders(anna, bert)
 	s.now = s.now.Add(day)
 	s.userInfo = func(userID string) (ownership.Profile, error) {
 		if userID == "anna" {
@@ -397,15 +398,6 @@ func TestRemindEach(t *testing.T) {
 	remind(s, ownership.Reminder{Open: 1}) // anna's has ended, bert's was announced once more
 
 	// The first in the row came late, and has had less time than the second.
-	s = newStage(t)
-	for _, f := range []ownership.Facts{signed("carl", "carl", 9, "GARMIN/k.1"), signed("bert", "bert", 2, "GARMIN/k.1")} {
-		s.record(t, f)
-		s.settle(t, f.UserID)
-	}
-	s.now = s.now.Add(day / 2)
-	s.record(t, signed("anna", "anna", 1, "GARMIN/k.1"))
-	s.settle(t, "anna")
-	s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
-	s.now = noon.Add(day)
+	s = holders(bert, anna)
 	remind(s, ownership.Reminder{Open: 1, Nudges: 1})
 }
