@@ -136,7 +136,7 @@ func (e *examination) accountKey(ctx context.Context) {
 		e.fault(check, "", "%v", err)
 		return
 	}
-	stored, err := e.Stack.Ledger.Fingerprint(ctx)
+	stored, err := e.Stack.Ledger.KeyFingerprint(ctx)
 	switch {
 	case err != nil:
 		e.unknown(check, "", err)

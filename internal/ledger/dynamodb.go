@@ -475,14 +475,3 @@ func (d *DynamoDB) CheckKey(ctx context.Context, fingerprint string) error {
 	}
 	return nil
 }
-
-// Fingerprint is the fingerprint of the account key that the accounts were made with; "" if there is none yet.
-func (d *DynamoDB) Fingerprint(ctx context.Context) (string, error) {
-	row, err := d.accountItem(ctx, keyItem)
-	r := reader{item: row, err: err}
-	stored := r.text("fingerprint")
-	if r.err != nil {
-		return "", fmt.Errorf("reading the account key's fingerprint: %w", r.err)
-	}
-	return stored, nil
-}
