@@ -64,6 +64,7 @@ func FuzzSend(f *testing.F) {
 	f.Add(uint(3), "new_user.a.b", "o'brien \"\\\u2028\n\xff", false, " ")
 	f.Add(uint(4), "type.a", "1", false, "s\n")
 	f.Add(uint(5), "data.0.metadata", `{"a":[1e400,"\ud800"]}`, true, "s")
+	f.Add(uint(5), "data.a", "0", false, "s") // data is an array
 	f.Add(uint(6), "data.-1", "\x00", false, "\xff")
 	f.Add(uint(7), `a\.b:c|@this`, "x", false, local.Secret)
 	f.Fuzz(func(t *testing.T, kind uint, path, value string, raw bool, secret string) {
@@ -79,22 +80,23 @@ func FuzzSend(f *testing.F) {
 		send := func(output string) ended {
 			return fuzzed(t, before, "send", "-body", "-", "-secret="+secret, "-set="+path+assign+value, "-o", output)
 		}
+		var after, want any
+		if err := decode(string(before), &want); err != nil {
+			t.Fatal(err)
+		}
+		defined := plain(path) && (!raw || json.Valid([]byte(value))) && put(t, want.(map[string]any), strings.Split(path, "."), value, raw)
 		body := send("body")
 		if body.status != 0 {
-			if plain(path) && (!raw || json.Valid([]byte(value))) {
+			if defined {
 				t.Fatalf("%s%s%q is refused: %s", path, assign, value, body.stderr)
 			}
 			return
 		}
 		text := strings.TrimSuffix(body.stdout, "\n")
-		var after, want any
 		if err := decode(text, &after); err != nil {
 			t.Fatalf("%v: %q", err, text)
 		}
-		if err := decode(string(before), &want); err != nil {
-			t.Fatal(err)
-		}
-		if plain(path) && put(t, want.(map[string]any), strings.Split(path, "."), value, raw) && !reflect.DeepEqual(after, want) {
+		if defined && !reflect.DeepEqual(after, want) {
 			t.Fatalf("%s%s%q makes\n%v of\n%s", path, assign, value, after, before)
 		}
 		event := []byte(send("event").stdout)
@@ -142,7 +144,7 @@ func put(t *testing.T, object map[string]any, path []string, value string, raw b
 	}
 	var parsed any
 	if err := decode(value, &parsed); err != nil {
-		t.Fatalf("%q was taken: %v", value, err)
+		t.Fatalf("%q is valid JSON: %v", value, err)
 	}
 	object[path[0]] = parsed
 	return true
