@@ -16,7 +16,7 @@ help:
 	@echo 'make run      the local program, with a simulated Terra: http://127.0.0.1:8080 (needs Go only)'
 	@echo 'make test     every test that this machine can run; names what it skips, and why'
 	@echo 'make proof    breaks it on purpose: every interleaving, a million histories, wrong designs, faults, kills; in one table (some ten minutes)'
-	@echo 'make mutants  changes each operator of the rule and of the signature in turn: the tests must notice (half an hour; OF=internal/terra for one folder)'
+	@echo 'make mutants  changes each operator of the rule, the signature and the ledgers in turn: the tests must notice (half an hour; OF=internal/terra for one folder)'
 	@echo 'make fuzz     every fuzz target for FOR=1h each, two at a time'
 	@echo 'make bench    speed, memory, sizes and calls beside a plain handler and the floor, in one table, and a burst (about ten minutes)'
 	@echo 'make tools    installs the real parts that tests start (a DynamoDB engine, moto, the Lambda emulator) into .tools'

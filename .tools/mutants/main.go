@@ -33,6 +33,8 @@ import (
 var packages = [][]string{
 	{"internal/ownership", "internal/sweep"},
 	{"internal/terra"},
+	{"internal/ledger"},
+	{"internal/local/embedded"},
 }
 
 // least is the share of the mutants, in percent, that the tests of each package must notice.

@@ -270,7 +270,7 @@ func (r *reader) list(name string) []string {
 		s, ok := value.(*types.AttributeValueMemberS)
 		if !ok {
 			r.fail(name)
-			break
+			return nil
 		}
 		texts = append(texts, s.Value)
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/handover-dev/handover/internal/ledger/ledgertest"
 	"github.com/handover-dev/handover/internal/local/embedded"
 	"github.com/handover-dev/handover/internal/ownership"
@@ -73,6 +75,56 @@ func TestReopen(t *testing.T) {
 	}
 	if err := l.CheckKey(t.Context(), "second"); !errors.Is(err, ownership.ErrWrongAccountKey) {
 		t.Errorf("CheckKey = %v, want %v", err, ownership.ErrWrongAccountKey)
+	}
+}
+
+// A row that cannot be read is an error, and stays: read as less than it says, it could invent a change of owner.
+func TestMalformedRows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if err := open(t, path).Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(file.Update(func(tx *bbolt.Tx) error {
+		var errs []error
+		for _, row := range []struct{ bucket, key, text string }{
+			{"connections", "user", `"secret"`}, {"accounts", "user", `"secret"`}, {"keys", "fingerprint", `["secret"]`}, {"notes", "user", `["secret"]`},
+		} {
+			errs = append(errs, tx.Bucket([]byte(row.bucket)).Put([]byte(row.key), []byte(row.text)))
+		}
+		return errors.Join(errs...)
+	}), file.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	l := open(t, path)
+	c := ownership.Connection{UserID: "user", Tenures: []string{"secret"}, Version: 1}
+	claim := ownership.Claim{UserID: "user", Tenures: []string{"secret"}, Version: 1}
+	errs := map[string]error{}
+	for range 2 { // whatever was tried before, it is still there
+		_, _, errs["inserting connection: "] = l.Insert(t.Context(), c)
+		_, _, errs["finishing connection: "] = l.Finish(t.Context(), c, nil)
+		_, _, errs["stamping connection: "] = l.Stamp(t.Context(), "user", 1)
+		_, _, errs["reading connection: "] = l.Connection(t.Context(), "user")
+		_, _, errs["listing connections: "] = l.ConnectionsFrom(t.Context(), "", 10)
+		errs["erasing connection: "] = l.Erase(t.Context(), "user")
+		_, errs["claiming account user: "] = l.Claim(t.Context(), "user", claim)
+		_, errs["marking account user: "] = l.Mark(t.Context(), "user", ownership.Mark{User: "user"})
+		errs["dropping a claim of account user: "] = l.Drop(t.Context(), "user", claim, nil)
+		_, _, errs["reading account user: "] = l.Account(t.Context(), "user")
+		_, _, errs["listing accounts: "] = l.AccountsFrom(t.Context(), "", 10)
+		errs["erasing a claim of account user: "] = l.EraseClaim(t.Context(), "user", "user", nil)
+		errs["checking the account key: "] = l.CheckKey(t.Context(), "secret")
+		_, errs["reading note user: "] = l.Note(t.Context(), "user")
+		for path, err := range errs {
+			if err == nil || !strings.HasPrefix(err.Error(), path) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%v, want it to begin with %q", err, path)
+			}
+		}
 	}
 }
 

@@ -129,8 +129,8 @@ func (l *Ledger) Keep(ctx context.Context, name, text string) error {
 // Erase implements [ownership.Register].
 func (l *Ledger) Erase(ctx context.Context, userID string) error {
 	err := l.batch(ctx, func(tx *bbolt.Tx) error {
-		row, found, err := get[ownership.Connection](tx, connections, userID)
-		if err != nil || !found {
+		row, _, err := get[ownership.Connection](tx, connections, userID)
+		if err != nil {
 			return err
 		}
 		if row.ToDo {
@@ -149,8 +149,8 @@ func (l *Ledger) Erase(ctx context.Context, userID string) error {
 // EraseClaim implements [ownership.Register].
 func (l *Ledger) EraseClaim(ctx context.Context, account, userID string, marks []string) error {
 	err := l.batch(ctx, func(tx *bbolt.Tx) error {
-		row, found, err := get[ownership.Account](tx, accounts, account)
-		if err != nil || !found {
+		row, _, err := get[ownership.Account](tx, accounts, account)
+		if err != nil {
 			return err
 		}
 		delete(row.Claims, userID)
