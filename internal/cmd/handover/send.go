@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -109,6 +110,9 @@ func (t tool) send(ctx context.Context, args []string) error {
 	return usage("send", "-o is %q: it should be event, curl or body", s.output)
 }
 
+// farIndex is a place in a list that is too far behind: the list is filled up to it.
+var farIndex = regexp.MustCompile(`(^|\.)\d{5,}(\.|$)`)
+
 // firstOf is the first of values with commas between.
 func firstOf(values string) string {
 	first, _, _ := strings.Cut(values, ",")
@@ -128,6 +132,8 @@ func (t tool) body(s sending, scenario string) ([]byte, error) {
 		switch {
 		case !ok || path == "":
 			return nil, usage("send", "-set is %q: it should be path=value, such as user.reference_id=alice", set)
+		case farIndex.MatchString(strings.ReplaceAll(path, `\`, "")):
+			return nil, usage("send", "-set %s: the highest place in a list is 9999; a field whose name is a number is written with a colon, such as data.:12345", path)
 		case raw && !gjson.Valid(value):
 			return nil, usage("send", "-set %s: after := JSON is due, such as null or 5; for a text use =", set)
 		case raw:
