@@ -2,11 +2,14 @@ package console
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -177,6 +180,13 @@ func listen(t *testing.T, c *Console, lastEventID string) (next func() message) 
 		t.Fatalf("content type %q", kind)
 	}
 	lines := bufio.NewScanner(response.Body)
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) { // a browser's lines end at either
+		end := bytes.IndexAny(data, "\r\n")
+		if end < 0 {
+			return 0, nil, nil
+		}
+		return end + 1, data[:end], nil
+	})
 	return func() message {
 		t.Helper()
 		var m message
@@ -217,6 +227,40 @@ func TestStreamGoesOnWhereItWas(t *testing.T) {
 	c.post(`{}`)
 	if m := next(); m.kind != "webhook" || m.id != c.ring.id(4) {
 		t.Errorf("got %+v, want webhook 4, live", m)
+	}
+}
+
+// Whatever somebody has posted, who may have no signature, is in the data of its own event, and begins none.
+func TestStreamIsNotForged(t *testing.T) {
+	for _, end := range []string{"\r", "\n", "\r\n"} {
+		forged := strings.ReplaceAll("x||event: missed|id: FORGED-1|data: forged||data: y", "|", end)
+		text, err := json.Marshal(forged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, test := range map[string]struct{ body, reason string }{
+			"type":         {body: `{"type":` + string(text) + `}`},
+			"reference_id": {body: `{"user":{"reference_id":` + string(text) + `}}`},
+			"reason":       {body: `{}`, reason: forged},
+		} {
+			t.Run(fmt.Sprintf("%s %q", name, end), func(t *testing.T) {
+				log := Log(slog.New(slog.DiscardHandler))
+				c := open(t, Options{Gateway: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					log.InfoContext(r.Context(), "webhook", "reason", test.reason)
+					w.WriteHeader(http.StatusUnauthorized)
+				})})
+				c.post(test.body)
+				c.post(`{}`)
+				next := listen(t, c, c.ring.id(0))
+				if m := next(); m.kind != "webhook" || m.id != c.ring.id(1) || !strings.Contains(m.data, "event: missed\nid: FORGED-1") {
+					t.Errorf("got %+v, want webhook 1 with all of its text", m)
+				}
+				if m := next(); m.kind != "webhook" || m.id != c.ring.id(2) {
+					t.Errorf("got %+v, want webhook 2", m)
+				}
+			})
+		}
 	}
 }
 

@@ -171,12 +171,13 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request) {
 }
 
 // event writes one server-sent event: https://html.spec.whatwg.org/multipage/server-sent-events.html
+// A carriage return ends a line there as well: a body that has one, which anybody can send, must not begin a line of its own.
 func event(b *bytes.Buffer, id, kind string, data []byte) {
 	if id != "" {
 		fmt.Fprintf(b, "id: %s\n", id)
 	}
 	fmt.Fprintf(b, "event: %s\n", kind)
-	for line := range bytes.SplitSeq(data, []byte("\n")) {
+	for line := range strings.SplitSeq(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data)), "\n") {
 		fmt.Fprintf(b, "data: %s\n", line)
 	}
 	b.WriteByte('\n')
