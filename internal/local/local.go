@@ -60,7 +60,11 @@ type program struct {
 	log     *slog.Logger
 }
 
-// Run runs the local program until ctx ends: then what has begun is finished, and Run returns nil. It writes to out for people, and logs to log.
+// endTime is how long what has begun may take once the program ends: the requests, and then the deliveries to subscribers.
+const endTime = 3 * time.Second
+
+// Run runs the local program until ctx ends: then what has begun is finished or, where somebody keeps it waiting, broken off soon, and Run returns nil. Nothing is
+// lost by that: Terra sends again what got no answer, and a delivery stays owed. It writes to out for people, and logs to log.
 func Run(ctx context.Context, c Config, out io.Writer, log *slog.Logger) (err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("making the folder of -data: %w", err)
@@ -83,7 +87,11 @@ func Run(ctx context.Context, c Config, out io.Writer, log *slog.Logger) (err er
 	}); err != nil {
 		return fmt.Errorf("opening the local topic: %w", err)
 	}
-	defer func() { err = errors.Join(err, p.topic.Close(context.WithoutCancel(ctx))) }()
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		defer cancel()
+		err = errors.Join(err, p.topic.Close(ending))
+	}()
 	if err := p.assemble(ctx); err != nil {
 		return err
 	}
@@ -265,9 +273,11 @@ func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 		defer cancel()
-		err = server.Shutdown(ending)
+		if err = server.Shutdown(ending); errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
 	}
 	stop()
 	<-done

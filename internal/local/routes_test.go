@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
@@ -55,30 +57,90 @@ func startWith(t *testing.T, config local.Config) string {
 
 func startIn(t *testing.T, config local.Config, folder string, log *slog.Logger) string {
 	t.Helper()
+	url, end := run(t, config, folder, log)
+	t.Cleanup(end)
+	return url
+}
+
+// run starts the local program. end is a SIGTERM, and waits for the program to end in order.
+func run(t *testing.T, config local.Config, folder string, log *slog.Logger) (url string, end func()) {
+	t.Helper()
 	config.Listen, config.Data = "127.0.0.1:0", folder
 	ctx, cancel := context.WithCancel(context.Background())
 	out, ended := &screen{}, make(chan error, 1)
 	go func() { ended <- local.Run(ctx, config, out, log) }()
-	t.Cleanup(func() {
+	end = func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the program ended with %v", err)
 		}
-	})
+	}
 	address := regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 	for range 1000 {
 		if url := address.FindString(out.String()); url != "" && (config.NoSimulator || strings.Contains(out.String(), "Waiting for your own webhooks")) {
-			return url
+			return url, end
 		}
 		select {
 		case err := <-ended:
-			ended <- err
 			t.Fatalf("the program ended: %v\n%s", err, out)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+	end()
 	t.Fatalf("no URL printed:\n%s", out)
-	return ""
+	return "", nil
+}
+
+// Nobody keeps the program from ending in order: no client that is half way through a request, or has only connected, and no subscriber that does not answer.
+func TestEndsInOrder(t *testing.T) {
+	for name, first := range map[string]string{
+		"half a webhook":   "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nabc",
+		"half a header":    "POST /webhook HT",
+		"half a TLS hello": "\x16\x03\x01",
+		"nothing":          "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := defaults()
+			config.NoSimulator = true
+			url, end := run(t, config, t.TempDir(), slog.New(slog.DiscardHandler))
+			client, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if _, err := client.Write([]byte(first)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond) // the server reads it; if it does not yet, all the better for it
+			inTime(t, end)
+		})
+	}
+	t.Run("a subscriber that hangs", func(t *testing.T) {
+		t.Parallel()
+		asked := make(chan struct{}, 100)
+		subscriber := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			asked <- struct{}{}
+			<-r.Context().Done()
+		}))
+		defer subscriber.Close()
+		config := defaults()
+		config.Subscribers = []string{subscriber.URL}
+		_, end := run(t, config, t.TempDir(), slog.New(slog.DiscardHandler))
+		<-asked
+		inTime(t, end)
+	})
+}
+
+// inTime ends a program. It should take 3 s; the bound is for a busy machine, and below the 10 s that a subscriber may take.
+func inTime(t *testing.T, end func()) {
+	t.Helper()
+	began := time.Now()
+	end()
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
 }
 
 // The fixed paths, and what is answered to what is none of them.
