@@ -360,27 +360,46 @@ func TestLogLine(t *testing.T) {
 func TestNoRoomToSettle(t *testing.T) {
 	for name, story := range stories() {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			maps.Copy(b.terra.profiles, story.profiles)
-			for _, body := range story.given {
-				b.deliver(body)
-			}
-			asked, said := len(b.terra.asked), len(b.topic.said)
-			b.Settling = make(chan struct{}, 1)
-			b.Settling <- struct{}{}
-			b.deliver(story.body)
-			if len(b.terra.asked) > asked || len(b.topic.said) > said {
-				t.Errorf("settled at once: asked %q, announced %q", b.terra.asked, b.topic.said)
-			}
-			<-b.Settling
-			b.deliver(story.body) // the same again settles what it finds to do
-			if len(b.Settling) > 0 {
-				t.Error("keeps its place")
-			}
-			b.settleAll()
-			checkList(t, "rows", b.rows(), story.rows)
-			slices.Sort(b.topic.said)
-			checkList(t, "announced", slices.Compact(b.topic.said), story.said)
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				maps.Copy(b.terra.profiles, story.profiles)
+				for _, body := range story.given {
+					b.deliver(body)
+				}
+				asked, said := len(b.terra.asked), len(b.topic.said)
+				b.Settling = make(chan struct{}, 1)
+				b.Settling <- struct{}{}
+				b.deliver(story.body)
+				if len(b.terra.asked) > asked || len(b.topic.said) > said {
+					t.Errorf("settled at once: asked %q, announced %q", b.terra.asked, b.topic.said)
+				}
+				<-b.Settling
+				b.deliver(story.body) // the same again settles what it finds to do
+				if len(b.Settling) > 0 {
+					t.Error("keeps its place")
+				}
+				b.settleAll()
+				checkList(t, "rows", b.rows(), story.rows)
+				slices.Sort(b.topic.said)
+				checkList(t, "announced", slices.Compact(b.topic.said), story.said)
+			})
 		})
 	}
+}
+
+// A webhook for which there is room within a second settles at once.
+func TestWaitsForRoomToSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.Settling = make(chan struct{}, 1)
+		b.Settling <- struct{}{}
+		go func() {
+			time.Sleep(time.Second - 1)
+			<-b.Settling
+		}()
+		b.deliver(`{"type":"athlete","user":{"user_id":"u1","provider":"GARMIN","reference_id":"anna","created_at":"2026-11-01T10:00:00Z"},"athlete":{"provider_user_id":"watch"}}`)
+		if row, _, err := b.ledger.Connection(t.Context(), "u1"); err != nil || row.ToDo || len(row.Accounts) != 1 {
+			t.Errorf("%+v, %v is left to the sweep", row, err)
+		}
+	})
 }

@@ -49,8 +49,8 @@ type Handler struct {
 	Peeker  Peeker
 	Seen    *Seen // nil: events that only carry data are not looked at
 
-	// Settling has room for the webhooks that may settle at once what they have stored; the others leave it to the sweep, so that in a rush what comes is
-	// stored first. nil: each settles, as on Lambda, where no two webhooks share an instance.
+	// Settling has room for the webhooks that may settle at once what they have stored; the others wait a second for a place, and then leave it to the sweep, so
+	// that in a rush what comes is stored first. nil: each settles, as on Lambda, where no two webhooks share an instance.
 	Settling chan struct{}
 
 	Log *slog.Logger
@@ -213,7 +213,7 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 		select {
 		case h.Settling <- struct{}{}:
 			defer func() { <-h.Settling }()
-		default:
+		case <-time.After(time.Second): // of the 8 that Terra gives
 			line.result.Waiting = "others are settled first"
 			return nil
 		}
