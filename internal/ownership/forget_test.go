@@ -266,27 +266,36 @@ func TestSupersededIsAsItWasAnnounced(t *testing.T) {
 	}
 }
 
+// profiles is what Terra says of anna-1 and of anybody else.
+func profiles(ofAnna, ofOthers error) func(userID string) (ownership.Profile, error) {
+	return func(userID string) (ownership.Profile, error) {
+		if userID == "anna-1" {
+			return ownership.Profile{}, ofAnna
+		}
+		return ownership.Profile{}, ofOthers
+	}
+}
+
 func TestRemind(t *testing.T) {
 	const day = 24 * time.Hour
-	terra := func(err error) func(string) (ownership.Profile, error) {
-		return func(string) (ownership.Profile, error) { return ownership.Profile{}, err }
-	}
 	for _, test := range []struct {
-		name     string
-		terra    error
-		patience time.Duration
-		want     ownership.Reminder
-		says     int
+		name              string
+		previous, current error // what Terra says of them
+		patience          time.Duration
+		want              ownership.Reminder
+		says              int
 	}{
-		{"after the time allowed it is announced once more", nil, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
-		{"before, nothing is", nil, day + 1, ownership.Reminder{}, 0},
-		{"also while Terra cannot be asked", errDown, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
-		{"one that has ended is closed, and its end announced", ownership.ErrGone, day, ownership.Reminder{Ended: 1}, 1},
+		{"after the time allowed it is announced once more", nil, nil, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
+		{"before, nothing is", nil, nil, day + 1, ownership.Reminder{}, 0},
+		{"also while Terra cannot be asked", errDown, errDown, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
+		{"one that has ended is closed, and its end announced", ownership.ErrGone, nil, day, ownership.Reminder{Ended: 1}, 1},
+		{"an API that knows nobody is not believed", ownership.ErrGone, ownership.ErrGone, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
+		{"nor one that knows the one and fails on the other", ownership.ErrGone, errDown, day, ownership.Reminder{Open: 1, Nudges: 1}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, row := overdue(t)
 			first := s.said[0]
-			s.said, s.userInfo = nil, terra(test.terra)
+			s.said, s.userInfo = nil, profiles(test.previous, test.current)
 			got, err := s.Remind(t.Context(), row, test.patience)
 			if err != nil || got != test.want || len(s.said) != test.says {
 				t.Fatalf("got %+v, %v, said %+v; want %+v", got, err, s.said, test.want)
@@ -313,7 +322,7 @@ func TestRemindMayFailAnywhere(t *testing.T) {
 		failed := true
 		for at := 1; failed; at++ {
 			s, row := overdue(t)
-			s.userInfo = func(string) (ownership.Profile, error) { return ownership.Profile{}, terra }
+			s.userInfo = profiles(terra, nil)
 			failed = false
 			calls := 0
 			fault := func(string) (before, after error) {

@@ -77,10 +77,6 @@ func (k *Keeper) Record(ctx context.Context, f Facts) (Connection, bool, error) 
 	return r, true, nil
 }
 
-// goneAttempts is how often a connection is put off before Terra's word that it does not know the user is taken for the connection's end: right after an
-// auth it may not know it yet.
-const goneAttempts = 3
-
 // rounds bounds the steps of one Settle. Each step stores something new or hands over to another worker's newer row; more than a few means that
 // others keep changing the row, and then they also settle it.
 const rounds = 20
@@ -129,9 +125,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 			}
 		case !asked && wantsAnswer(r):
 			asked = true
-			if learnt, apiErr = k.ask(ctx, r, done); errors.Is(apiErr, ErrGone) && r.Attempts >= goneAttempts {
-				learnt = append(learnt, Facts{UserID: r.UserID, ClosedAt: k.Now()})
-			}
+			learnt, apiErr = k.ask(ctx, r, done)
 			n = join(r, learnt...)
 		}
 		if n, err = k.nameSuccessors(ctx, n); err != nil {

@@ -33,17 +33,16 @@ type Reminder struct {
 }
 
 // Remind looks at the holders of one account that were announced as superseded more than patience ago and are still open. Terra is asked about each: one that
-// has ended without a word is closed, and its revocation announced; one that has not is announced once more, with the same id.
+// has ended without a word is closed, and its revocation announced; one of which Terra does not say so is announced once more, with the same id.
 func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration) (Reminder, error) {
 	var r Reminder
 	for _, superseded := range row.Superseded() {
 		if k.Now().Sub(superseded.Mark.At) < patience {
 			continue
 		}
-		userID := superseded.Mark.User
-		if _, err := k.Directory.UserInfo(ctx, userID); errors.Is(err, ErrGone) {
+		if k.ended(ctx, superseded.Announcement) {
 			r.Ended++
-			if err := k.End(ctx, userID); err != nil {
+			if err := k.End(ctx, superseded.Mark.User); err != nil {
 				return r, err
 			}
 			continue
@@ -63,6 +62,17 @@ func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration
 		}
 	}
 	return r, nil
+}
+
+// ended reports whether Terra does not know the superseded connection any more. It must know the one that came after: an API that knows nobody, as one under
+// a wrong base URL, says nothing.
+func (k *Keeper) ended(ctx context.Context, a Announcement) bool {
+	_, previous := k.Directory.UserInfo(ctx, a.Previous.UserID)
+	if !errors.Is(previous, ErrGone) {
+		return false
+	}
+	_, current := k.Directory.UserInfo(ctx, a.Current.UserID)
+	return current == nil
 }
 
 // End records that a connection has ended, as Terra's API or its list shows, and settles what that makes due.

@@ -110,6 +110,7 @@ func (b *bench) toDo() (userIDs []string) {
 type directory struct {
 	mu    sync.Mutex
 	err   error
+	gone  string        // a connection that it does not know
 	takes time.Duration // -1: longer than anybody waits
 	asked []string
 
@@ -121,6 +122,9 @@ func (d *directory) Athlete(ctx context.Context, userID string) (ownership.Profi
 	d.mu.Lock()
 	d.asked = append(d.asked, userID)
 	takes, err := d.takes, d.err
+	if userID == d.gone {
+		err = ownership.ErrGone
+	}
 	d.mu.Unlock()
 	if takes < 0 {
 		<-ctx.Done()

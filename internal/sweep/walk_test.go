@@ -235,7 +235,7 @@ func TestRound(t *testing.T) {
 
 	bubble("one that has ended without a word is closed", t, func(t *testing.T, b *bench) {
 		superseded(t, b)
-		b.terra.err = ownership.ErrGone
+		b.terra.gone = "u1"
 		time.Sleep(26 * time.Hour)
 		b.run(time.Hour)
 		check(t, "said", b.topic.said[1:], []string{string(ownership.Revoked) + " u1 → "})
