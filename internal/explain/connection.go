@@ -2,7 +2,6 @@ package explain
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,8 +38,8 @@ type Pair struct {
 // OfConnection explains a connection's row.
 func OfConnection(c ownership.Connection) Connection {
 	e := Connection{
-		UserID: c.UserID, Provider: c.Provider, Tenures: slices.Concat([]string{}, c.Tenures), ConnectedAt: orNull(c.ConnectedAt), Certainty: c.Certainty,
-		ClosedAt: orNull(c.ClosedAt), Accounts: slices.Concat([]string{}, c.Accounts), Settled: !c.ToDo, Own: []Pair{},
+		UserID: c.UserID, Provider: c.Provider, Tenures: append([]string{}, c.Tenures...), ConnectedAt: orNull(c.ConnectedAt), Certainty: c.Certainty,
+		ClosedAt: orNull(c.ClosedAt), Accounts: append([]string{}, c.Accounts...), Settled: !c.ToDo, Own: []Pair{},
 	}
 	if c.ToDo {
 		e.NextAttempt, e.Attempts = orNull(c.NextAttempt), c.Attempts

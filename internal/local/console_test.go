@@ -359,6 +359,18 @@ func TestWhatWaitsIsShown(t *testing.T) {
 	}
 }
 
+// Whatever is not known of a connection, its lists are lists.
+func TestListsAreNeverNull(t *testing.T) {
+	url := start(t)
+	body := `{"type":"auth","status":"success","user":{"user_id":"u-1","provider":"GARMIN"}}`
+	if status, answer := ask(t, "POST", url+"/webhook", body, signed(body)); status != http.StatusOK {
+		t.Fatalf("status %d, %s", status, answer)
+	}
+	if _, list := ask(t, "GET", url+"/api/connections", "", nil); !strings.Contains(list, `"accounts":[]`) || !strings.Contains(list, `"tenures":[]`) {
+		t.Error(list)
+	}
+}
+
 // A captured body is in memory only: not in the data folder, and not in the log.
 func TestBodiesStayInMemory(t *testing.T) {
 	config := defaults()

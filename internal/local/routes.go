@@ -119,8 +119,8 @@ func (p *program) connections(r *http.Request) (any, error) {
 			return nil, err
 		}
 		c := connection{
-			UserID: row.UserID, ReferenceID: row.Reference(), Tenures: slices.Concat([]string{}, row.Tenures), Provider: row.Provider,
-			ConnectedAt: orNull(row.ConnectedAt), Certainty: row.Certainty, Accounts: slices.Concat([]string{}, row.Accounts), ClosedAt: orNull(row.ClosedAt), State: "settled",
+			UserID: row.UserID, ReferenceID: row.Reference(), Tenures: append([]string{}, row.Tenures...), Provider: row.Provider,
+			ConnectedAt: orNull(row.ConnectedAt), Certainty: row.Certainty, Accounts: append([]string{}, row.Accounts...), ClosedAt: orNull(row.ClosedAt), State: "settled",
 			Superseded: superseded[row.UserID],
 		}
 		if row.ToDo {

@@ -58,7 +58,7 @@ const (
 func rowOf(c ownership.Connection, isSuperseded bool) connectionRow {
 	r := connectionRow{
 		UserID: c.UserID, Provider: c.Provider, State: settled, ConnectedAt: orNull(c.ConnectedAt), Certainty: c.Certainty,
-		ClosedAt: orNull(c.ClosedAt), Accounts: slices.Concat([]string{}, c.Accounts),
+		ClosedAt: orNull(c.ClosedAt), Accounts: append([]string{}, c.Accounts...),
 	}
 	if c.ToDo {
 		r.Attempts, r.NextAttempt, r.Why = c.Attempts, orNull(c.NextAttempt), cmp.Or(c.Waiting, "the sweep has not come to it yet")
