@@ -66,7 +66,7 @@ func rowOf(c ownership.Connection, isSuperseded bool) connectionRow {
 	switch {
 	case isSuperseded:
 		r.State = superseded
-	case c.ToDo && !c.Closed() && len(c.Accounts) == 0 && c.Waiting != "":
+	case c.ToDo && !c.Closed() && len(c.Accounts) == 0 && c.Waiting == ownership.NoAccount:
 		r.State = unidentifiable
 	case c.ToDo:
 		r.State = unsettled

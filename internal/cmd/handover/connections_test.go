@@ -18,3 +18,18 @@ func TestListsAreNeverNull(t *testing.T) {
 		}
 	}
 }
+
+// A connection is unidentifiable once Terra has said so, and not because it cannot be asked.
+func TestStates(t *testing.T) {
+	open := ownership.Connection{Tenures: []string{"alice"}, ToDo: true, Waiting: ownership.NoAccount}
+	unreached, named, recorded := open, open, open
+	unreached.Waiting, recorded.Waiting = "asking Terra: HTTP status 503", ""
+	named.Accounts = []string{"GARMIN/k7c1.1f2e"}
+	for state, rows := range map[string][]ownership.Connection{unidentifiable: {open}, unsettled: {unreached, named, recorded}} {
+		for _, row := range rows {
+			if got := rowOf(row, false); got.State != state {
+				t.Errorf("%q with accounts %v: %s, want %s", row.Waiting, row.Accounts, got.State, state)
+			}
+		}
+	}
+}
