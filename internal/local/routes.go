@@ -16,12 +16,18 @@ import (
 func (p *program) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/webhook", p.console.Webhook())
-	for _, pattern := range []string{"GET /{$}", "/console/", "/api/stories", "/api/stories/"} {
+	for _, pattern := range []string{"GET /{$}", "/console/", "GET /api/stories", "POST /api/stories/{name}"} {
 		mux.Handle(pattern, p.console.Pages())
 	}
 	mux.HandleFunc("GET /api/announcements", p.listed(func(*http.Request) (any, error) { return p.topic.List() }))
 	mux.HandleFunc("GET /api/accounts", p.listed(p.accounts))
-	mux.HandleFunc("GET /api/connections", p.listed(p.connections))
+	mux.HandleFunc("GET /api/connections", func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains([]string{"", "settled", "unsettled", "superseded"}, r.URL.Query().Get("state")) {
+			gatewayError(w, http.StatusBadRequest)
+			return
+		}
+		p.listed(p.connections)(w, r)
+	})
 	mux.HandleFunc("GET /api/rows/accounts", p.rowsOfAccounts())
 	mux.HandleFunc("GET /api/rows/connections", p.rowsOfConnections())
 	mux.HandleFunc("POST /api/sweep", p.callSweep)
@@ -35,9 +41,19 @@ func (p *program) routes() http.Handler {
 	if p.terra != nil {
 		mux.Handle("/terra/", http.StripPrefix("/terra", p.terra.API()))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { gatewayError(w, http.StatusNotFound) })
-	return console.Guard(mux)
+	return console.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			w = problem{w}
+		}
+		mux.ServeHTTP(w, r)
+	}))
 }
+
+// problem has what http.ServeMux answers where it knows no handler, a 404 or a 405 with its Allow, look as all other errors do.
+type problem struct{ http.ResponseWriter }
+
+func (p problem) WriteHeader(status int)      { gatewayError(p.ResponseWriter, status) }
+func (p problem) Write(b []byte) (int, error) { return len(b), nil }
 
 // listed answers with a list as JSON.
 func (p *program) listed(list func(r *http.Request) (any, error)) http.HandlerFunc {

@@ -3,6 +3,7 @@ package local_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -162,7 +163,15 @@ func TestRoutes(t *testing.T) {
 		{"GET /webhook", "", 405, "application/problem+json"},
 		{"DELETE /webhook", "", 405, "application/problem+json"},
 		{"POST /webhook/", `{"type":"healthcheck"}`, 404, "application/problem+json"},
-		{"POST /", `{"type":"healthcheck"}`, 404, "application/problem+json"},
+		{"POST /", `{"type":"healthcheck"}`, 405, "application/problem+json"},
+		{"POST /api/announcements", "", 405, "application/problem+json"},
+		{"DELETE /api/accounts", "", 405, "application/problem+json"},
+		{"GET /api/sweep", "", 405, "application/problem+json"},
+		{"DELETE /api/stories", "", 405, "application/problem+json"},
+		{"GET /api/stories/crash", "", 405, "application/problem+json"},
+		{"POST /healthz", "", 405, "application/problem+json"},
+		{"GET /api/nothing", "", 404, "application/problem+json"},
+		{"GET /api/connections?state=closed", "", 400, "application/problem+json"},
 		{"GET /nowhere", "", 404, "application/problem+json"},
 		{"GET /terra/v2/athlete", "", 404, "application/problem+json"}, // no simulator
 		{"POST /webhook", strings.Repeat("x", 10<<20+1), 413, "application/problem+json"},
@@ -184,7 +193,10 @@ func TestRoutes(t *testing.T) {
 		if err != nil || response.StatusCode != test.status || response.Header.Get("Content-Type") != test.contentType {
 			t.Errorf("%s: got %d %s %.100s (%v), want %d %s", test.call, response.StatusCode, response.Header.Get("Content-Type"), body, err, test.status, test.contentType)
 		}
-		if strings.HasPrefix(path, "/api/") && strings.TrimSpace(string(body)) != "[]" {
+		if problem := fmt.Sprintf(`"status":%d`, test.status); test.status >= 400 && !strings.Contains(string(body), problem) || (test.status == 405) != (response.Header.Get("Allow") != "") {
+			t.Errorf("%s: got %s, Allow %q", test.call, body, response.Header.Get("Allow"))
+		}
+		if test.status == 200 && strings.HasPrefix(path, "/api/") && strings.TrimSpace(string(body)) != "[]" {
 			t.Errorf("%s: got %s, want []", test.call, body)
 		}
 	}
