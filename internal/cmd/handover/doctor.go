@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/handover-dev/handover/internal/doctor"
@@ -42,9 +41,9 @@ func (t tool) doctor(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	d := doctor.Doctor{Stack: stack, TerraAPI: *api, Quiet: *quiet, Now: time.Now, HTTP: &http.Client{
-		Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	client := newHTTPClient()
+	client.Timeout = 15 * time.Second
+	d := doctor.Doctor{Stack: stack, TerraAPI: *api, Quiet: *quiet, Now: time.Now, HTTP: client}
 	faults, unknown := 0, 0
 	var failed error
 	d.Examine(ctx, func(finding doctor.Finding) {

@@ -118,12 +118,17 @@ func (p localProgram) call(ctx context.Context, method, path string, body []byte
 	return nil
 }
 
+// newHTTPClient makes a client that follows no redirect. To Terra a 3xx is a failure, so it must not pass for what is behind it.
+func newHTTPClient() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 func (p localProgram) open(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("-url is %q: it should be a URL such as http://127.0.0.1:8080%w", p.url, silent{errUsage})
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := newHTTPClient().Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w\nThe local program does not run at %s. Start it with handover serve, say where it is with -url, or name a deployed stack with -stack", err, p.url)
 	}

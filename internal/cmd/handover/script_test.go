@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"handover": main})
 }
 
-// TestScripts runs the real tool, story by story: see testdata/script. Each has addresses of its own in $ADDR and $ADDR2, and "listening ADDRESS" waits for the program there.
+// TestScripts runs the real tool, story by story: see testdata/script. Each has addresses of its own in $ADDR and $ADDR2, and "listening ADDRESS" waits for the
+// program there. At $OTHER is something else, which says 200 and nothing more, but at /moved redirects there.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -26,6 +28,12 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ADDR", realparts.FreeAddress(t))
 			env.Setenv("ADDR2", realparts.FreeAddress(t))
 			env.Setenv("URL", "http://"+env.Getenv("ADDR"))
+			other := http.NewServeMux()
+			other.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+			other.Handle("/moved", http.RedirectHandler("/", http.StatusFound))
+			server := httptest.NewServer(other)
+			env.Defer(server.Close)
+			env.Setenv("OTHER", server.URL)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -251,7 +251,7 @@ func post(ctx context.Context, url string, body []byte, signature string) (answe
 		request.Header.Set("Terra-Signature", signature)
 	}
 	begun := time.Now()
-	response, err := http.DefaultClient.Do(request)
+	response, err := newHTTPClient().Do(request)
 	if err != nil {
 		return answer{}, err
 	}
