@@ -81,7 +81,7 @@ func (s silent) Unwrap() error { return s.error }
 // status tells of an error, and returns the exit code for it.
 func (t tool) status(err error) int {
 	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
+	case err == nil:
 		return 0
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(t.stderr, "handover:", err)
@@ -91,7 +91,17 @@ func (t tool) status(err error) int {
 	return statusFault
 }
 
+// run runs a command line. What could not be written is an error too, whatever the command made of it.
 func (t tool) run(ctx context.Context, args []string) error {
+	out := &output{Writer: t.stdout}
+	t.stdout = out
+	if err := t.command(ctx, args); err != nil && !errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return out.err
+}
+
+func (t tool) command(ctx context.Context, args []string) error {
 	name := ""
 	if len(args) > 0 {
 		name, args = args[0], args[1:]

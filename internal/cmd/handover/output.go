@@ -3,9 +3,23 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"text/tabwriter"
 	"time"
 )
+
+// output remembers the first error of its writer, and writes nothing after it.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (n int, err error) {
+	if o.err == nil {
+		n, o.err = o.Writer.Write(p)
+	}
+	return n, o.err
+}
 
 // json writes one value, a line.
 func (t tool) json(v any) error {
