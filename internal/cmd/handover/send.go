@@ -28,7 +28,7 @@ const sendHelp = `
   $ handover send user_reauth -set new_user.reference_id=bob -set old_user.reference_id=alice
   200 in 6 ms: http://127.0.0.1:8080/webhook took a user_reauth of bob
   $ handover send auth -to https://example.com/webhook -secret "$TERRA_SECRET"
-  401 in 90 ms: https://example.com/webhook refused an auth of tony_stark
+  401 in 90 ms: https://example.com/webhook refused an auth of tony_stark: The signature is not of a secret that is known here.
   $ handover send athlete -o event >event.json && sam local invoke WebhookFunction -e event.json
   $ handover send deauth -o curl
   curl -i http://127.0.0.1:8080/webhook -H 'Content-Type: application/json' -H 'X-Terra-Signature: t=…,v1=…' --data-binary '{"type":"deauth",…}'
@@ -186,19 +186,38 @@ type answer struct {
 	MS     int64  `json:"ms"`
 	Type   string `json:"type"`
 	Body   string `json:"body"` // what was answered, at most 4 kB
+
+	location string // of a redirect
+}
+
+// why is what an answer says of itself: RFC 9457's detail, or the address of a redirect; "" if it says nothing.
+func (a answer) why() string {
+	if a.location != "" {
+		return "it redirects to " + a.location + ", and Terra does not follow"
+	}
+	if gjson.Valid(a.Body) {
+		return gjson.Get(a.Body, "detail").String()
+	}
+	return ""
 }
 
 func (t tool) post(ctx context.Context, s sending, asJSON bool, body []byte, signature string) error {
-	var refused int
+	refused, hint := 0, ""
 	for range s.times {
 		got, err := post(ctx, s.url, body, signature)
 		if err != nil {
 			return fmt.Errorf("%w\nIs anything running at %s? handover serve starts the local program", err, s.url)
 		}
-		took := "took"
+		took, why := "took", ""
 		if got.Status/100 != 2 {
-			took = "refused"
+			took, why = "refused", got.why()
 			refused++
+		}
+		if why != "" {
+			why = ": " + why
+		}
+		if got.Status == http.StatusUnauthorized {
+			hint = "\nhandover verify says what is wrong with a signature"
 		}
 		if asJSON {
 			if err := t.json(got); err != nil {
@@ -206,19 +225,12 @@ func (t tool) post(ctx context.Context, s sending, asJSON bool, body []byte, sig
 			}
 			continue
 		}
-		fmt.Fprintf(t.stdout, "%d in %d ms: %s %s %s%s\n", got.Status, got.MS, s.url, took, article(cmp.Or(got.Type, "body")), of(body))
+		fmt.Fprintf(t.stdout, "%d in %d ms: %s %s %s%s%s\n", got.Status, got.MS, s.url, took, article(cmp.Or(got.Type, "body")), of(body), why)
 	}
 	if refused > 0 {
-		return fmt.Errorf("%s of %d refused. handover verify says what is wrong with a signature", wasWere(refused), s.times)
+		return fmt.Errorf("%d of %d refused%s", refused, s.times, hint)
 	}
 	return nil
-}
-
-func wasWere(n int) string {
-	if n == 1 {
-		return "1 was"
-	}
-	return fmt.Sprintf("%d were", n)
 }
 
 func article(noun string) string {
@@ -257,5 +269,8 @@ func post(ctx context.Context, url string, body []byte, signature string) (answe
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
-	return answer{URL: url, Status: response.StatusCode, MS: time.Since(begun).Milliseconds(), Type: gjson.GetBytes(body, "type").String(), Body: string(text)}, err
+	return answer{
+		URL: url, Status: response.StatusCode, MS: time.Since(begun).Milliseconds(), Type: gjson.GetBytes(body, "type").String(), Body: string(text),
+		location: response.Header.Get("Location"),
+	}, err
 }
