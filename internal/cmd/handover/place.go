@@ -107,7 +107,7 @@ func (p localProgram) Sweep(ctx context.Context, in sweep.Input) (out sweep.Outp
 
 // call makes one request, and reads the JSON of its answer into answer.
 func (p localProgram) call(ctx context.Context, method, path string, body []byte, answer any) error {
-	content, err := p.open(ctx, method, path, body)
+	content, err := p.open(ctx, method, path, body, "application/json")
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,8 @@ func newHTTPClient() *http.Client {
 	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-func (p localProgram) open(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+// open makes one request, and opens its answer, which must be of that media type: an empty one of something else would pass for an empty ledger.
+func (p localProgram) open(ctx context.Context, method, path string, body []byte, mediaType string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("-url is %q: it should be a URL such as http://127.0.0.1:8080%w", p.url, silent{errUsage})
@@ -137,6 +138,10 @@ func (p localProgram) open(ctx context.Context, method, path string, body []byte
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 		return nil, fmt.Errorf("%s%s answered %s: %s", p.url, path, response.Status, bytes.TrimSpace(text))
 	}
+	if got := response.Header.Get("Content-Type"); got != mediaType {
+		response.Body.Close()
+		return nil, fmt.Errorf("%s%s answered with Content-Type %q, and the local program with %q\nSomething else runs at %s. Say where the local program is with -url", p.url, path, got, mediaType, p.url)
+	}
 	return response.Body, nil
 }
 
@@ -144,7 +149,7 @@ func (p localProgram) open(ctx context.Context, method, path string, body []byte
 func rows[Row any](ctx context.Context, p localProgram, path string) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		var row, none Row
-		content, err := p.open(ctx, http.MethodGet, path, nil)
+		content, err := p.open(ctx, http.MethodGet, path, nil, "application/x-ndjson")
 		if err != nil {
 			yield(none, err)
 			return
