@@ -26,11 +26,12 @@ not be examined. Exit code 1 says that there is a fault, or that a check could n
 `
 
 func (t tool) doctor(ctx context.Context, args []string) error {
+	var quiet time.Duration
 	f := t.flags("doctor", doctorHelp)
 	f.BoolVar(&f.asJSON, "json", false, "each finding as a line of JSON")
 	where := f.where(t)
 	api := f.String("terra-api", "", "base `URL` of Terra's REST API (default: the one that the stack's functions use)")
-	quiet := f.Duration("quiet", 24*time.Hour, "how long the stack may go without a webhook of Terra's")
+	f.span(&quiet, "quiet", 24*time.Hour, "`duration` that the stack may go without a webhook of Terra's")
 	if _, err := f.parse(args); err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (t tool) doctor(ctx context.Context, args []string) error {
 	}
 	client := newHTTPClient()
 	client.Timeout = 15 * time.Second
-	d := doctor.Doctor{Stack: stack, TerraAPI: *api, Quiet: *quiet, Now: time.Now, HTTP: client}
+	d := doctor.Doctor{Stack: stack, TerraAPI: *api, Quiet: quiet, Now: time.Now, HTTP: client}
 	faults, unknown := 0, 0
 	var failed error
 	d.Examine(ctx, func(finding doctor.Finding) {

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -199,6 +200,29 @@ func (f *flags) some(args []string) (given []string, err error) {
 		}
 		given, args = append(given, args[0]), args[1:]
 	}
+}
+
+// span is a flag for a length of time, which is not negative.
+type span time.Duration
+
+func (s *span) String() string { return time.Duration(*s).String() }
+
+func (s *span) Set(text string) error {
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		return err
+	}
+	if length < 0 {
+		return errors.New("it should not be negative")
+	}
+	*s = span(length)
+	return nil
+}
+
+// span adds such a flag.
+func (f *flags) span(p *time.Duration, name string, length time.Duration, usage string) {
+	*p = length
+	f.Var((*span)(p), name, usage)
 }
 
 // list is a flag that may be given several times.

@@ -69,7 +69,7 @@ func (t tool) replay(ctx context.Context, args []string) (err error) {
 	f.StringVar(&r.reason, "reason", "", "only those with this `reason`: connected_by_other, reauth or reassigned; or revoked")
 	f.StringVar(&r.provider, "provider", "", "only those of this `provider`, such as GARMIN")
 	f.StringVar(&r.order, "order", "", "only those of this `order`: signed, terra or observed")
-	f.DurationVar(&r.since, "since", 0, "only those that came into the queue in this last `time`, such as 24h")
+	f.span(&r.since, "since", 0, "only those that came into the queue in this last `time`, such as 24h")
 	f.BoolVar(&r.yes, "yes", false, "send without asking")
 	if _, err := f.parse(args); err != nil {
 		return err

@@ -34,11 +34,12 @@ type transferRow struct {
 }
 
 func (t tool) transfers(ctx context.Context, args []string) error {
+	var since time.Duration
 	f := t.flags("transfers", transfersHelp)
 	f.BoolVar(&f.asJSON, "json", false, "as JSON")
 	where := f.where(t)
 	state := f.String("state", "", "only those whose previous connection is in this `state`: open, ended or owed")
-	since := f.Duration("since", 0, "only those announced in this last `time`, such as 24h")
+	f.span(&since, "since", 0, "only those announced in this last `time`, such as 24h")
 	if _, err := f.parse(args); err != nil {
 		return err
 	}
@@ -49,9 +50,10 @@ func (t tool) transfers(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	list := []transferRow{}
+	list, all := []transferRow{}, 0
 	add := func(r transferRow) {
-		if (*state == "" || *state == r.State) && (*since == 0 || r.At != nil && time.Since(*r.At) <= *since) {
+		all++
+		if (*state == "" || *state == r.State) && (since == 0 || r.At != nil && time.Since(*r.At) <= since) {
 			list = append(list, r)
 		}
 	}
@@ -88,8 +90,12 @@ func (t tool) transfers(ctx context.Context, args []string) error {
 	if f.asJSON {
 		return t.json(list)
 	}
-	if len(list) == 0 {
+	switch {
+	case all == 0:
 		fmt.Fprintln(t.stdout, "No account has passed from one of your users to another.")
+		return nil
+	case len(list) == 0:
+		fmt.Fprintf(t.stdout, "Of %s, none fits.\n", count(all, "transfer"))
 		return nil
 	}
 	table := [][]string{{"ANNOUNCED_AT", "PROVIDER", "REASON", "ORDER", "PREVIOUS", "CURRENT", "PREVIOUS IS"}}

@@ -36,12 +36,13 @@ Everybody in it is invented: use a database that may be thrown away. It waits un
 
 func (t tool) trySubscriber(ctx context.Context, args []string) error {
 	var tried trial.Trial
+	var wait time.Duration
 	f := t.flags("try-subscriber", trySubscriberHelp)
 	f.BoolVar(&f.asJSON, "json", false, "each finding as a line of JSON")
 	listen := f.String("listen", "127.0.0.1:8080", "`address` at which SNS and Terra's API are played")
 	f.StringVar(&tried.Data, "data", filepath.Join(".handover", "trial"), "`folder` of the key that signs, and of its certificate")
-	f.DurationVar(&tried.Patience, "patience", 5*time.Second, "how long the endpoint may take to do what a message asks for, after its answer")
-	wait := f.Duration("wait", 2*time.Minute, "how long to wait until the endpoint listens")
+	f.span(&tried.Patience, "patience", 5*time.Second, "`duration` that the endpoint may take to do what a message asks for, after its answer")
+	f.span(&wait, "wait", 2*time.Minute, "`duration` to wait until the endpoint listens")
 	given, err := f.parse(args, "URL")
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (t tool) trySubscriber(ctx context.Context, args []string) error {
 	for _, name := range slices.Sorted(maps.Keys(told)) {
 		fmt.Fprintf(t.stderr, "  %s=%s\n", name, told[name])
 	}
-	if err := untilListening(ctx, u, *wait); err != nil {
+	if err := untilListening(ctx, u, wait); err != nil {
 		return err
 	}
 

@@ -50,8 +50,8 @@ func (t tool) verify(_ context.Context, args []string) error {
 	f.Var(&secrets, "secret", "signing `secret`; may be given several times (default: $HANDOVER_SIGNING_SECRET, or else the local program's)")
 	f.StringVar(&signature, "signature", "", "the `header` X-Terra-Signature or Terra-Signature")
 	f.StringVar(&event, "event", "", "`file` with an event of API Gateway, which has both header and body; - for the standard input")
-	f.DurationVar(&past, "past", settings.DefaultReplayWindow, "how old a signature may be; 0 is any age")
-	f.DurationVar(&future, "future", settings.FutureWindow, "how far ahead of the clock it may be")
+	f.span(&past, "past", settings.DefaultReplayWindow, "`age` that a signature may have; 0 is any age")
+	f.span(&future, "future", settings.FutureWindow, "`duration` that it may be ahead of the clock")
 	f.DurationVar(&ago, "age", 0, "judge as if it were this long ago")
 	given, err := f.parse(args, "[BODY]")
 	if err != nil {
