@@ -125,6 +125,9 @@ func (t tool) body(s sending, scenario string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(s.sets) > 0 && (!gjson.ValidBytes(body) || trimmed[0] != '{' && trimmed[0] != '[') {
+		return nil, usage("send", "-set needs a body that is a JSON object or list, and this one is neither")
+	}
 	for _, set := range s.sets {
 		path, value, ok := strings.Cut(set, "=")
 		raw := strings.HasSuffix(path, ":")
