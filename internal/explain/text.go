@@ -2,26 +2,51 @@ package explain
 
 import (
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 )
+
+// Print writes text for people. Texts among the values may come from outside, where a reference_id can be anything: what cannot be printed in them is spelled
+// out (\n, \x1b), so that they neither forge a line nor command the terminal.
+func Print(w io.Writer, format string, values ...any) {
+	for i, value := range values {
+		if text, ok := value.(string); ok {
+			values[i] = printable(text)
+		}
+	}
+	fmt.Fprintf(w, format, values...)
+}
+
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}
 
 // Text is the explanation for people, in lines of plain text.
 func (a Account) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Account %s\n", a.Account)
+	Print(&b, "Account %s\n", a.Account)
 	if a.Owner != nil {
-		fmt.Fprintf(&b, "Owner   %s (connection %s)\n", a.Owner.ReferenceID, a.Owner.UserID)
+		Print(&b, "Owner   %s (connection %s)\n", a.Owner.ReferenceID, a.Owner.UserID)
 	}
-	fmt.Fprintf(&b, "%s\n", a.Why)
+	Print(&b, "%s\n", a.Why)
 	for i, h := range a.Holders {
-		fmt.Fprintf(&b, "\n%d. %s (connection %s), %s\n   Place     %s\n   Transfer  %s\n   End       %s\n",
+		Print(&b, "\n%d. %s (connection %s), %s\n   Place     %s\n   Transfer  %s\n   End       %s\n",
 			i+1, h.ReferenceID, h.UserID, h.State, h.Place, h.Transfer.Why, h.End.Why)
 	}
 	if len(a.Waiting) > 0 {
-		fmt.Fprintf(&b, "\nKnown to hold it, but with no place in it:\n")
+		Print(&b, "\nKnown to hold it, but with no place in it:\n")
 	}
 	for _, c := range a.Waiting {
-		fmt.Fprintf(&b, "\n%s", c.Text())
+		b.WriteString("\n" + c.Text())
 	}
 	return b.String()
 }
@@ -33,12 +58,12 @@ func (c Connection) Text() string {
 	if provider == "" {
 		provider = "provider not known"
 	}
-	fmt.Fprintf(&b, "Connection %s (%s)\n", c.UserID, provider)
+	Print(&b, "Connection %s (%s)\n", c.UserID, provider)
 	for _, why := range c.Why {
-		fmt.Fprintf(&b, "   %s\n", why)
+		Print(&b, "   %s\n", why)
 	}
 	for _, p := range c.Own {
-		fmt.Fprintf(&b, "   %s\n", p.Why)
+		Print(&b, "   %s\n", p.Why)
 	}
 	return b.String()
 }

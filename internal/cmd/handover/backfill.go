@@ -79,18 +79,18 @@ func (t tool) backfill(ctx context.Context, args []string) error {
 		return t.json(r)
 	}
 	c := r.Counts
-	fmt.Fprintf(t.stdout, "%s listed by Terra: %d new, %d known, %d without reference_id.\n", count(c.New+c.Known, "connection"), c.New, c.Known, c.WithoutReference)
+	t.say("%s listed by Terra: %d new, %d known, %d without reference_id.\n", count(c.New+c.Known, "connection"), c.New, c.Known, c.WithoutReference)
 	if *yes {
 		return nil
 	}
-	fmt.Fprintf(t.stdout, "It would announce %s and %s", count(r.Transfers, "transfer"), count(r.Revocations, "end"))
+	t.say("It would announce %s and %s", count(r.Transfers, "transfer"), count(r.Revocations, "end"))
 	sign := ": "
 	for _, kind := range slices.Sorted(maps.Keys(r.Kinds)) {
-		fmt.Fprintf(t.stdout, "%s%s %d", sign, kind, r.Kinds[kind])
+		t.say("%s%s %d", sign, kind, r.Kinds[kind])
 		sign = ", "
 	}
 	if r.Unidentifiable > 0 {
-		fmt.Fprintf(t.stdout, ".\nTerra names no account for %s", count(r.Unidentifiable, "connection"))
+		t.say(".\nTerra names no account for %s", count(r.Unidentifiable, "connection"))
 	}
 	fmt.Fprint(t.stdout, ".\nNothing has been written or announced: begin with -yes.\n")
 	return nil

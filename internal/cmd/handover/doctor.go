@@ -61,9 +61,9 @@ func (t tool) doctor(ctx context.Context, args []string) error {
 			return
 		}
 		sign := map[doctor.State]string{doctor.OK: "ok", doctor.Fault: "FAULT", doctor.Unknown: "?"}[finding.State]
-		fmt.Fprintf(t.stdout, "%-6s %-18s %s\n", sign, finding.Check, finding.What)
+		t.say("%-6s %-18s %s\n", sign, finding.Check, finding.What)
 		if finding.Do != "" {
-			fmt.Fprintf(t.stdout, "%-25s → %s\n", "", finding.Do)
+			t.say("%-25s → %s\n", "", finding.Do)
 		}
 	})
 	switch {

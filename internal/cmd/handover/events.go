@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 
 	"github.com/handover-dev/handover/internal/local"
 )
@@ -29,7 +28,7 @@ func (t tool) events(_ context.Context, args []string) error {
 		return t.json(files)
 	}
 	if err == nil {
-		fmt.Fprintf(t.stdout, "%s written, such as %s\n", count(len(files), "file"), files[0])
+		t.say("%s written, such as %s\n", count(len(files), "file"), files[0])
 	}
 	return err
 }

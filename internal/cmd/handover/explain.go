@@ -73,7 +73,7 @@ func (t tool) explain(ctx context.Context, args []string) error {
 		return t.json(answer)
 	}
 	if answer.Connection != nil {
-		fmt.Fprintf(t.stdout, "%s", answer.Connection.Text())
+		fmt.Fprint(t.stdout, answer.Connection.Text())
 	}
 	for i, a := range answer.Accounts {
 		if i > 0 || answer.Connection != nil {
@@ -156,7 +156,7 @@ func (t tool) owner(ctx context.Context, args []string) error {
 		if o.Owner.ConnectedAt != nil {
 			since = " since " + instant(o.Owner.ConnectedAt)
 		}
-		fmt.Fprintf(t.stdout, "%s owns %s by connection %s%s\n", o.Owner.ReferenceID, o.Account, o.Owner.UserID, since)
+		t.say("%s owns %s by connection %s%s\n", o.Owner.ReferenceID, o.Account, o.Owner.UserID, since)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (t tool) forget(ctx context.Context, args []string) error {
 	if *yes {
 		verb = "Erased"
 	}
-	fmt.Fprintf(t.stdout, "%s %s, %s, %s.\n", verb, count(done.Connections, "connection"), counts(done.Claims, "entry in accounts", "entries in accounts"),
+	t.say("%s %s, %s, %s.\n", verb, count(done.Connections, "connection"), counts(done.Claims, "entry in accounts", "entries in accounts"),
 		counts(done.Traces, "trace in rows of others", "traces in rows of others"))
 	if !*yes {
 		fmt.Fprintln(t.stdout, "Nothing has been erased: do it with -yes. handover show tells what it is.")

@@ -6,6 +6,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/handover-dev/handover/internal/explain"
 )
 
 // output remembers the first error of its writer, and writes nothing after it.
@@ -28,6 +30,9 @@ func (t tool) json(v any) error {
 	return encoder.Encode(v)
 }
 
+// say writes text for people. What a text among the values cannot show is spelled out.
+func (t tool) say(format string, values ...any) { explain.Print(t.stdout, format, values...) }
+
 // table writes rows in columns, under a head.
 func (t tool) table(rows [][]string) error {
 	w := tabwriter.NewWriter(t.stdout, 0, 0, 2, ' ', 0)
@@ -39,7 +44,7 @@ func (t tool) table(rows [][]string) error {
 			if cell == "" {
 				cell = "-"
 			}
-			fmt.Fprint(w, cell)
+			explain.Print(w, "%s", cell)
 		}
 		fmt.Fprintln(w)
 	}

@@ -119,12 +119,12 @@ func (t tool) replay(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if !f.asJSON {
-		fmt.Fprintf(t.stdout, "%s in the queue, %s among them, %d that are meant%s.\n", count(result.Found, "message"), count(result.Announcements, "announcement"), result.Meant, kinds(result.Kinds))
+		t.say("%s in the queue, %s among them, %d that are meant%s.\n", count(result.Found, "message"), count(result.Announcements, "announcement"), result.Meant, kinds(result.Kinds))
 		if result.Behind > 0 {
-			fmt.Fprintf(t.stdout, "About %d more are behind them, and come to light as these go.\n", result.Behind)
+			t.say("About %d more are behind them, and come to light as these go.\n", result.Behind)
 		}
 		if result.Meant > 0 {
-			fmt.Fprintf(t.stdout, "They came from %s.\n", r.to)
+			t.say("They came from %s.\n", r.to)
 		}
 	}
 	if result.Meant > 0 && (r.yes || t.asked(result.Meant)) {
@@ -136,7 +136,7 @@ func (t tool) replay(ctx context.Context, args []string) (err error) {
 	case f.asJSON:
 		return t.json(result)
 	case result.Sent > 0:
-		fmt.Fprintf(t.stdout, "%s sent and taken out of the queue.\n", count(result.Sent, "message"))
+		t.say("%s sent and taken out of the queue.\n", count(result.Sent, "message"))
 	case result.Meant > 0:
 		fmt.Fprintln(t.stdout, "Nothing has been sent: send them with -yes.")
 	}

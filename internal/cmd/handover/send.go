@@ -228,7 +228,7 @@ func (t tool) post(ctx context.Context, s sending, asJSON bool, body []byte, sig
 			}
 			continue
 		}
-		fmt.Fprintf(t.stdout, "%d in %d ms: %s %s %s%s%s\n", got.Status, got.MS, s.url, took, article(cmp.Or(got.Type, "body")), of(body), why)
+		t.say("%d in %d ms: %s %s %s%s%s\n", got.Status, got.MS, s.url, took, article(cmp.Or(got.Type, "body")), of(body), why)
 	}
 	if refused > 0 {
 		return fmt.Errorf("%d of %d refused%s", refused, s.times, hint)

@@ -39,7 +39,7 @@ func (t tool) settle(ctx context.Context, args []string) error {
 	if f.asJSON {
 		err = t.json(r)
 	} else {
-		_, err = fmt.Fprintf(t.stdout, "%s settled, %d put off, %d failed; %s and %s announced.\n",
+		t.say("%s settled, %d put off, %d failed; %s and %s announced.\n",
 			count(r.Settled, "connection"), r.PutOff, r.Failed, count(r.Transfers, "transfer"), count(r.Revocations, "end"))
 	}
 	if err == nil && r.Failed > 0 {

@@ -108,29 +108,29 @@ func (t tool) show(ctx context.Context, args []string) error {
 	if f.asJSON {
 		return t.json(h)
 	}
-	fmt.Fprintf(t.stdout, "%s, %s, %s.\n", count(len(h.Connections), "connection"), counts(len(h.Entries), "entry in accounts", "entries in accounts"),
+	t.say("%s, %s, %s.\n", count(len(h.Connections), "connection"), counts(len(h.Entries), "entry in accounts", "entries in accounts"),
 		counts(len(h.Traces), "trace in rows of others", "traces in rows of others"))
 	for _, c := range h.Connections {
-		fmt.Fprintf(t.stdout, "\n%s", c.Text())
+		fmt.Fprint(t.stdout, "\n", c.Text())
 	}
 	for _, e := range h.Entries {
-		fmt.Fprintf(t.stdout, "\nIn account %s\n   connection %s of %s\n", e.Account, e.Claim.UserID, strings.Join(e.Claim.Tenures, ", then "))
+		t.say("\nIn account %s\n   connection %s of %s\n", e.Account, e.Claim.UserID, strings.Join(e.Claim.Tenures, ", then "))
 		for _, m := range e.Marks {
 			at := m.At
-			fmt.Fprintf(t.stdout, "   announced at %s (%s)\n", instant(&at), m.Name)
+			t.say("   announced at %s (%s)\n", instant(&at), m.Name)
 		}
 	}
 	for _, trace := range h.Traces {
-		fmt.Fprintf(t.stdout, "\nIn the row of %s\n   %s\n", trace.Row, trace.What)
+		t.say("\nIn the row of %s\n   %s\n", trace.Row, trace.What)
 	}
 	t.tellElsewhere(h.Elsewhere)
 	return nil
 }
 
 func (t tool) tellElsewhere(list []remains) {
-	fmt.Fprintf(t.stdout, "\nBeside these rows:\n")
+	t.say("\nBeside these rows:\n")
 	for _, r := range list {
-		fmt.Fprintf(t.stdout, "  %s: %s.\n", r.Where, r.Until)
+		t.say("  %s: %s.\n", r.Where, r.Until)
 	}
 }
 

@@ -57,12 +57,9 @@ func (t tool) stories(ctx context.Context, args []string) error {
 			continue
 		}
 		if *onlyList {
-			if f.asJSON {
-				err = t.json(s)
-			} else {
-				_, err = fmt.Fprintf(t.stdout, "%-20s %s. %s\n", s.Name, s.Title, s.Lead)
-			}
-			if err != nil {
+			if !f.asJSON {
+				t.say("%-20s %s. %s\n", s.Name, s.Title, s.Lead)
+			} else if err := t.json(s); err != nil {
 				return err
 			}
 			continue
@@ -83,7 +80,7 @@ func (t tool) stories(ctx context.Context, args []string) error {
 	case other > 0:
 		return fmt.Errorf("%d of %s did not end as expected", other, counts(played, "story", "stories"))
 	case !*onlyList && !f.asJSON:
-		fmt.Fprintf(t.stdout, "%s, all as expected.\n", counts(played, "story", "stories"))
+		t.say("%s, all as expected.\n", counts(played, "story", "stories"))
 	}
 	return nil
 }
@@ -93,15 +90,15 @@ func (t tool) tell(play *console.Play, asJSON bool) error {
 	if asJSON {
 		return t.json(play)
 	}
-	fmt.Fprintf(t.stdout, "%-6s %s\n", map[bool]string{true: "ok", false: "FAULT"}[play.Agrees()], play.Story.Name)
+	t.say("%-6s %s\n", map[bool]string{true: "ok", false: "FAULT"}[play.Agrees()], play.Story.Name)
 	if play.Real == nil {
-		fmt.Fprintf(t.stdout, "       it broke off: %s\n", play.Broke)
+		t.say("       it broke off: %s\n", play.Broke)
 		return nil
 	}
 	for _, row := range play.Rows() {
-		fmt.Fprintf(t.stdout, "       %-20s %s\n", row.Question, row.Real)
+		t.say("       %-20s %s\n", row.Question, row.Real)
 		if !row.Agrees() {
-			fmt.Fprintf(t.stdout, "       %-20s %s\n", "  but was expected", row.Expected)
+			t.say("       %-20s %s\n", "  but was expected", row.Expected)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func (t tool) transfers(ctx context.Context, args []string) error {
 		fmt.Fprintln(t.stdout, "No account has passed from one of your users to another.")
 		return nil
 	case len(list) == 0:
-		fmt.Fprintf(t.stdout, "Of %s, none fits.\n", count(all, "transfer"))
+		t.say("Of %s, none fits.\n", count(all, "transfer"))
 		return nil
 	}
 	table := [][]string{{"ANNOUNCED_AT", "PROVIDER", "REASON", "ORDER", "PREVIOUS", "CURRENT", "PREVIOUS IS"}}

@@ -84,9 +84,9 @@ func (t tool) trySubscriber(ctx context.Context, args []string) error {
 			}
 			continue
 		}
-		fmt.Fprintf(t.stdout, "%-6s %-19s %s\n", map[bool]string{false: "ok", true: "FAULT"}[finding.Fault], finding.Step, finding.What)
+		t.say("%-6s %-19s %s\n", map[bool]string{false: "ok", true: "FAULT"}[finding.Fault], finding.Step, finding.What)
 		if finding.Do != "" {
-			fmt.Fprintf(t.stdout, "%-26s → %s\n", "", finding.Do)
+			t.say("%-26s → %s\n", "", finding.Do)
 		}
 	}
 	switch {

@@ -90,7 +90,7 @@ func (t tool) verify(_ context.Context, args []string) error {
 			return err
 		}
 	} else if v.Verified {
-		fmt.Fprintf(t.stdout, "signed by %s at %s\n", map[bool]string{true: "this secret", false: "one of these secrets"}[len(secrets) == 1], instant(v.SignedAt))
+		t.say("signed by %s at %s\n", map[bool]string{true: "this secret", false: "one of these secrets"}[len(secrets) == 1], instant(v.SignedAt))
 	}
 	if failed != nil {
 		return fmt.Errorf("%w\n%s", failed, v.Hint)
