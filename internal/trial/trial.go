@@ -100,6 +100,9 @@ func (t Trial) Listen(address string) (*Server, error) {
 	return server, nil
 }
 
+// Address is the host:port at which is listened.
+func (s *Server) Address() string { return s.stage.base }
+
 // Settings are what the subscriber must be told for the trial, by the names that the shipped subscribers use.
 func (s *Server) Settings() map[string]string {
 	return map[string]string{

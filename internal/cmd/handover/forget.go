@@ -52,8 +52,11 @@ func (t tool) forget(ctx context.Context, args []string) error {
 	}
 	fmt.Fprintln(t.stderr, "looking through all rows: a million take some minutes")
 	done, err := forget(ctx, where, *data, person, !*yes)
-	if err != nil {
+	if err != nil && *yes {
 		return fmt.Errorf("%w\nIt may not be finished: call it again until it finds nothing", err)
+	}
+	if err != nil {
+		return err
 	}
 	result := forgotten{*yes, done.Connections, done.Claims, done.Traces, elsewhere(where.isStack())}
 	if f.asJSON {

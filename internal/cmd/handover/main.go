@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -200,6 +201,26 @@ func (f *flags) some(args []string) (given []string, err error) {
 		}
 		given, args = append(given, args[0]), args[1:]
 	}
+}
+
+// webURL is a URL of http or https. Anything else is a fault of the command line, told by the name of the flag or argument.
+func (f *flags) webURL(name, value, example string) (*url.URL, error) {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usage(f.Name(), "%s is %q: it should be a URL such as %s", name, value, example)
+	}
+	return u, nil
+}
+
+// secret adds the flag for a signing secret. An empty one, such as an unset variable makes, is refused: it is nobody's, and no other is meant.
+func (f *flags) secret(usage string, given func(string)) {
+	f.Func("secret", usage, func(secret string) error {
+		if secret == "" {
+			return errors.New("it should be Terra's signing secret, not empty")
+		}
+		given(secret)
+		return nil
+	})
 }
 
 // span is a flag for a length of time, which is not negative.

@@ -32,14 +32,15 @@ type place interface {
 
 // where are the flags that say which place is meant.
 type where struct {
+	flags      *flags
 	url, stack string
 	outputs    list
 }
 
 // where adds the flags that say which place is meant.
 func (f *flags) where(t tool) *where {
-	w := &where{}
-	f.StringVar(&w.url, "url", cmp.Or(t.getenv("HANDOVER_URL"), "http://127.0.0.1:8080"), "`URL` of the local program (or $HANDOVER_URL)")
+	w := &where{flags: f}
+	f.StringVar(&w.url, "url", t.localURL(), "`URL` of the local program (or $HANDOVER_URL)")
 	f.StringVar(&w.stack, "stack", t.getenv("HANDOVER_STACK"), "`name` of a deployed stack (or $HANDOVER_STACK), with the credentials and the region of the environment; the local program is then not asked")
 	f.Var(&w.outputs, "output", "`name=value` of an output of the stack, instead of asking CloudFormation for it; may be given several times (or $HANDOVER_OUTPUTS, with commas between)")
 	if outputs := t.getenv("HANDOVER_OUTPUTS"); outputs != "" {
@@ -47,6 +48,9 @@ func (f *flags) where(t tool) *where {
 	}
 	return w
 }
+
+// localURL is where the local program is, if nothing else is said.
+func (t tool) localURL() string { return cmp.Or(t.getenv("HANDOVER_URL"), "http://127.0.0.1:8080") }
 
 // isStack reports whether a deployed stack is meant.
 func (w *where) isStack() bool { return w.stack != "" || len(w.outputs) > 0 }
@@ -56,7 +60,12 @@ func (w *where) open(ctx context.Context) (place, error) {
 	if w.isStack() {
 		return w.openStack(ctx)
 	}
-	return localProgram{url: strings.TrimRight(w.url, "/")}, nil
+	return w.openLocal()
+}
+
+func (w *where) openLocal() (localProgram, error) {
+	_, err := w.flags.webURL("-url", w.url, "http://127.0.0.1:8080")
+	return localProgram{url: strings.TrimRight(w.url, "/")}, err
 }
 
 func (w *where) openStack(ctx context.Context) (*deployed.Stack, error) {
@@ -127,7 +136,7 @@ func newHTTPClient() *http.Client {
 func (p localProgram) open(ctx context.Context, method, path string, body []byte, mediaType string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("-url is %q: it should be a URL such as http://127.0.0.1:8080%w", p.url, silent{errUsage})
+		return nil, err
 	}
 	response, err := newHTTPClient().Do(request)
 	if err != nil {

@@ -54,8 +54,8 @@ func (t tool) send(ctx context.Context, args []string) error {
 	var s sending
 	f := t.flags("send", sendHelp+strings.Join(simulator.Types(), " ")+"\n")
 	f.BoolVar(&f.asJSON, "json", false, "the answer as JSON")
-	f.StringVar(&s.url, "to", "http://127.0.0.1:8080/webhook", "`URL` of the webhook")
-	f.StringVar(&s.secret, "secret", "", "signing `secret` (default: $HANDOVER_SIGNING_SECRET, or else the local program's)")
+	f.StringVar(&s.url, "to", strings.TrimRight(t.localURL(), "/")+"/webhook", "`URL` of the webhook (or $HANDOVER_URL and /webhook)")
+	f.secret("signing `secret` (default: $HANDOVER_SIGNING_SECRET, or else the local program's)", func(secret string) { s.secret = secret })
 	f.Var(&s.sets, "set", "`path=value` in the body, such as user.reference_id=alice; path:=value for anything but a text, such as user.reference_id:=null; may be given several times")
 	f.StringVar(&s.bodyFile, "body", "", "`file` with the body, - for the standard input; SCENARIO is then left out")
 	f.StringVar(&s.dialect, "dialect", "newer", "`generation` of Terra's API whose example it is: newer or legacy")
@@ -67,8 +67,14 @@ func (t tool) send(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if f.asJSON && s.output != "" {
-		return usage("send", "-json is for the answer, and with -o nothing is sent")
+	if _, err := f.webURL("-to", s.url, "http://127.0.0.1:8080/webhook"); err != nil {
+		return err
+	}
+	if s.times < 1 {
+		return usage("send", "-times is %d: it should be at least 1", s.times)
+	}
+	if s.output != "" && (f.asJSON || s.times > 1) {
+		return usage("send", "-json and -times are for sending, and with -o nothing is sent")
 	}
 	s.secret = cmp.Or(s.secret, firstOf(t.getenv("HANDOVER_SIGNING_SECRET")), local.Secret)
 	body, err := t.body(s, given[0])

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/handover-dev/handover/internal/local/console"
 )
@@ -41,7 +40,10 @@ func (t tool) stories(ctx context.Context, args []string) error {
 	if where.isStack() {
 		return usage("stories", "stories are played by the local program, not by a deployed stack")
 	}
-	p := localProgram{url: strings.TrimRight(where.url, "/")}
+	p, err := where.openLocal()
+	if err != nil {
+		return err
+	}
 	var all []console.Story
 	if err := p.call(ctx, http.MethodGet, "/api/stories", nil, &all); err != nil {
 		return err

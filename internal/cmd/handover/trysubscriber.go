@@ -47,9 +47,12 @@ func (t tool) trySubscriber(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	u, err := url.Parse(given[0])
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return usage("try-subscriber", "URL is %q: it should be the endpoint's, such as http://127.0.0.1:9000/", given[0])
+	u, err := f.webURL("URL", given[0], "http://127.0.0.1:9000/")
+	if err != nil {
+		return err
+	}
+	if host, _, err := net.SplitHostPort(*listen); err != nil || host == "" || net.ParseIP(host).IsUnspecified() {
+		return usage("try-subscriber", "-listen is %q: it should be the host:port at which the endpoint reaches it, such as 127.0.0.1:8080", *listen)
 	}
 	tried.Log = func(doing string) { fmt.Fprintln(t.stderr, doing) }
 	if err := os.MkdirAll(tried.Data, 0o700); err != nil {
@@ -64,7 +67,7 @@ func (t tool) trySubscriber(ctx context.Context, args []string) error {
 	if err := os.WriteFile(told["SNS_CA"], server.Certificate(), 0o644); err != nil {
 		return err
 	}
-	fmt.Fprintf(t.stderr, "SNS and Terra's API are played at %s. Tell the subscriber, and start it:\n", *listen)
+	fmt.Fprintf(t.stderr, "SNS and Terra's API are played at %s. Tell the subscriber, and start it:\n", server.Address())
 	for _, name := range slices.Sorted(maps.Keys(told)) {
 		fmt.Fprintf(t.stderr, "  %s=%s\n", name, told[name])
 	}

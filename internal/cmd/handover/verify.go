@@ -41,13 +41,13 @@ type verdict struct {
 
 func (t tool) verify(_ context.Context, args []string) error {
 	var (
-		secrets           list
+		secrets           []string
 		signature, event  string
 		past, future, ago time.Duration
 	)
 	f := t.flags("verify", verifyHelp)
 	f.BoolVar(&f.asJSON, "json", false, "the verdict as JSON")
-	f.Var(&secrets, "secret", "signing `secret`; may be given several times (default: $HANDOVER_SIGNING_SECRET, or else the local program's)")
+	f.secret("signing `secret`; may be given several times (default: $HANDOVER_SIGNING_SECRET, or else the local program's)", func(secret string) { secrets = append(secrets, secret) })
 	f.StringVar(&signature, "signature", "", "the `header` X-Terra-Signature or Terra-Signature")
 	f.StringVar(&event, "event", "", "`file` with an event of API Gateway, which has both header and body; - for the standard input")
 	f.span(&past, "past", settings.DefaultReplayWindow, "`age` that a signature may have; 0 is any age")
@@ -140,7 +140,7 @@ func (t tool) event(file string) (signature string, body []byte, err error) {
 func hint(failed error, signature string, body []byte, secrets []string, at, now time.Time, past, future time.Duration) string {
 	switch {
 	case errors.Is(failed, terra.ErrNoSignature):
-		return "Give the header by -signature 't=…,v1=…'. A request without it is not Terra's."
+		return "Give the header by -signature 't=…,v1=…', or by -event an event that has it. A request without it is not Terra's."
 	case errors.Is(failed, terra.ErrMalformed):
 		return fmt.Sprintf("It has %d times t= and %d times v1=: one t of digits and at least one v1 are due, with commas between. A v0 or v2 proves nothing.",
 			strings.Count(","+strings.ReplaceAll(signature, " ", ""), ",t="), strings.Count(","+strings.ReplaceAll(signature, " ", ""), ",v1="))
