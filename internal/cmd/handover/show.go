@@ -59,6 +59,7 @@ func elsewhere(stack bool) []remains {
 	if !stack {
 		return []remains{
 			{"The announcements of the local program (topic.db in its -data folder)", "until the folder is deleted"},
+			{"Webhooks that its page has captured, whole (in its memory)", "until later ones have taken their place, or it ends"},
 			{"Your backend's own data, and Terra's", "their own rules; end the connection at Terra too"},
 		}
 	}
