@@ -99,9 +99,9 @@ func (s *Sweep) run(ctx context.Context, r *run) error {
 // errKeeper means that the account key cannot be had, or is the wrong one.
 var errKeeper = errors.New("the account key cannot be used")
 
-// report logs that a walk or a round has failed. It is gone on with later: that is no failure of the sweep.
+// report logs that a walk or a round has failed, unless the caller has broken it off. It is gone on with later: that is no failure of the sweep.
 func (s *Sweep) report(ctx context.Context, r *run, what string, err error) {
-	if err != nil {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		r.broken++
 		s.Log.LogAttrs(ctx, slog.LevelError, what, slog.String("outcome", "failed"), slog.String("error", err.Error()))
 	}

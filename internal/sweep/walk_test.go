@@ -66,7 +66,7 @@ func many(n int) (users []string) {
 	return users
 }
 
-func (b *bench) walk(l *list) {
+func (b *bench) walk(l sweep.Lister) {
 	b.Terra, b.WalkEvery = l, 24*time.Hour
 	time.Sleep(25 * time.Hour)
 }
@@ -153,6 +153,23 @@ func TestWalk(t *testing.T) {
 			t.Errorf("the log does not say so: %s", b.log)
 		}
 	})
+
+	bubble("a walk that the caller breaks off has not failed", t, func(t *testing.T, b *bench) {
+		ctx, cancel := context.WithCancel(t.Context())
+		b.walk(breaksOff(cancel))
+		_, _ = b.Run(ctx)
+		if strings.Contains(b.log.String(), `"ERROR"`) {
+			t.Errorf("the log says that it has: %s", b.log)
+		}
+	})
+}
+
+// breaksOff is a list whose caller ends while it waits.
+type breaksOff context.CancelFunc
+
+func (end breaksOff) Subscriptions(ctx context.Context, _, _ int, _ func(terra.Subscription) error) (terra.Page, error) {
+	end()
+	return terra.Page{}, ctx.Err()
 }
 
 func TestAbsent(t *testing.T) {
