@@ -359,6 +359,23 @@ func TestWhatWaitsIsShown(t *testing.T) {
 	}
 }
 
+// Where nobody plays Terra, nobody is listed there: that is no fault.
+func TestNobodyPlaysTerra(t *testing.T) {
+	config := defaults()
+	config.NoSimulator = true
+	var log screen
+	startIn(t, config, t.TempDir(), telemetry.NewTerminalLogger(&log))
+	for range 1000 {
+		if strings.Contains(log.String(), "walk") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if text := log.String(); !strings.Contains(text, "walk") || strings.Contains(text, "level=ERROR") {
+		t.Errorf("the log at the start: %s", text)
+	}
+}
+
 // Whatever is not known of a connection, its lists are lists.
 func TestListsAreNeverNull(t *testing.T) {
 	url := start(t)
