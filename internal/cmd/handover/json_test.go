@@ -8,11 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// TestJSON: every command answers in JSON with -json, and nothing but JSON.
+// TestJSON: every command answers in JSON with -json, and nothing but JSON, whose names are in lower case.
 func TestJSON(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	read, write := io.Pipe()
@@ -62,6 +63,7 @@ func TestJSON(t *testing.T) {
 		"replay":         nil, // TestReplay
 		"try-subscriber": nil, // testdata/script/trysubscriber.txtar
 	}
+	capital := regexp.MustCompile(`"\w*[A-Z]\w*":`)
 	for _, c := range commands() {
 		var help, stdout, stderr bytes.Buffer
 		asked := tool{getenv: func(string) string { return "" }, stdout: &help, stderr: &help}
@@ -84,7 +86,7 @@ func TestJSON(t *testing.T) {
 			t.Errorf("handover %s -json says nothing", c.name)
 		}
 		for line := range strings.Lines(stdout.String()) {
-			if !json.Valid([]byte(line)) {
+			if !json.Valid([]byte(line)) || capital.MatchString(line) {
 				t.Errorf("handover %s -json says %q", c.name, line)
 			}
 		}

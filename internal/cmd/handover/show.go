@@ -37,10 +37,33 @@ type held struct {
 
 // entry is the part of an account's row that is about the person.
 type entry struct {
-	Account string           `json:"account"`
-	Claim   ownership.Claim  `json:"claim"`
-	Marks   []ownership.Mark `json:"marks"` // announcements made about it
+	Account string `json:"account"`
+	Claim   claim  `json:"claim"`
+	Marks   []mark `json:"marks"` // announcements made about it
 }
+
+// claim and mark are [ownership.Claim] and [ownership.Mark], named as all other JSON is.
+type (
+	claim struct {
+		UserID      string              `json:"user_id"`
+		Tenures     []string            `json:"tenures"`
+		ConnectedAt time.Time           `json:"connected_at,omitzero"`
+		Certainty   ownership.Certainty `json:"certainty"`
+		Replaces    []string            `json:"replaces,omitempty"`
+		ReplacedBy  []string            `json:"replaced_by,omitempty"`
+		Closed      bool                `json:"closed"`
+		Version     int64               `json:"version"`
+	}
+	mark struct {
+		Name        string    `json:"name"`
+		User        string    `json:"user_id"`
+		Current     string    `json:"current,omitempty"` // user_id
+		Tenure      int       `json:"tenure,omitempty"`
+		ConnectedAt time.Time `json:"connected_at,omitzero"`
+		At          time.Time `json:"at"`
+		Nudged      bool      `json:"nudged"`
+	}
+)
 
 // trace is a mention in the row of somebody else.
 type trace struct {
@@ -173,12 +196,12 @@ func (t tool) held(ctx context.Context, p place, person ownership.Person) (held,
 		}
 	}
 	_, err = collect(t, "accounts", p.Accounts(ctx), func(a ownership.Account) bool {
-		for userID, claim := range a.Claims {
-			if theirs[userID] || person.ReferenceID != "" && slices.Contains(claim.Tenures, person.ReferenceID) {
-				e := entry{Account: a.Key, Claim: claim, Marks: []ownership.Mark{}}
+		for userID, held := range a.Claims {
+			if theirs[userID] || person.ReferenceID != "" && slices.Contains(held.Tenures, person.ReferenceID) {
+				e := entry{Account: a.Key, Claim: claim(held), Marks: []mark{}}
 				for _, m := range a.Marks {
 					if m.User == userID {
-						e.Marks = append(e.Marks, m)
+						e.Marks = append(e.Marks, mark(m))
 					}
 				}
 				h.Entries = append(h.Entries, e)
