@@ -11,8 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -248,19 +248,27 @@ func (s *stage) deliverSample(ctx context.Context, n topic.Sample) (status int, 
 	return status, err
 }
 
-// Run tries the endpoint at url, and returns what was found, in the order of the steps. An error means that the trial could not be made.
-func (s *Server) Run(ctx context.Context, url string) ([]Finding, error) {
+// Run tries the endpoint, a URL, and returns what was found, in the order of the steps; where it does not answer, that is the last. An error means that the trial
+// could not be made.
+func (s *Server) Run(ctx context.Context, endpoint string) ([]Finding, error) {
 	st := s.stage
-	st.url = url
+	st.url = endpoint
 	for _, step := range steps() {
 		if st.Log != nil {
 			st.Log(step.name + ": " + step.tries)
 		}
-		if err := step.play(st, ctx); err != nil {
+		err := step.play(st, ctx)
+		var unanswered *url.Error
+		switch {
+		case errors.As(err, &unanswered) && ctx.Err() == nil:
+			do := "Is the subscriber running, and is this its URL?"
+			if unanswered.Timeout() {
+				do = "Answer within 15 seconds, or SNS counts that as a failure: take the message, and do the work afterwards."
+			}
+			st.fault(step.name, do, "no answer came, and no more is tried: %v", err)
+			return st.findings, nil
+		case err != nil:
 			return st.findings, fmt.Errorf("%s: %w", step.name, err)
-		}
-		if step.name == "transfer" && slices.ContainsFunc(st.findings, func(f Finding) bool { return f.Fault && f.Step == "transfer" && f.Do == unreachable }) {
-			return st.findings, nil // nothing is there to be tried
 		}
 	}
 	return st.findings, nil

@@ -130,6 +130,9 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if s.wrong == "refuses repeats" {
 			w.WriteHeader(http.StatusConflict)
 		}
+		if s.wrong == "hangs up on repeats" {
+			panic(http.ErrAbortHandler)
+		}
 		return
 	}
 	if s.wrong == "remembers first" {
@@ -220,6 +223,7 @@ func TestWrongSubscribers(t *testing.T) {
 		"ends nobody":         {"transfer: the announcement was answered 200, but 100ms later the connection that lost the account is not ended", "duplicate", "disorder", "outage"},
 		"no dedupe":           {"duplicate: the same announcement three times ended the connection 3 times"},
 		"refuses repeats":     {"duplicate: the same announcement again was answered 409"},
+		"hangs up on repeats": {"duplicate: no answer came, and no more is tried: "},
 		"ends the owner":      {"transfer: the new owner's connection was ended", "disorder", "stale"},
 		"ends the person":     {"duplicate: the same announcement three times ended the connection 2 times", "stale: an old announcement ended the present owner's connection"},
 		"drops what is older": {"disorder: of two announcements in the wrong order, the older one was dropped"},
@@ -288,7 +292,7 @@ func TestShippedSubscriber(t *testing.T) {
 // TestNobodyThere: where nothing listens, that is all that is said.
 func TestNobodyThere(t *testing.T) {
 	faults := try(t, func(map[string]string, []byte) string { return "http://127.0.0.1:1/" })
-	if len(faults) != 1 || !strings.HasPrefix(faults[0], "transfer: ") {
+	if len(faults) != 1 || !strings.HasPrefix(faults[0], "transfer: no answer came, and no more is tried: ") {
 		t.Errorf("found %q", faults)
 	}
 }
