@@ -60,8 +60,12 @@ type program struct {
 	log     *slog.Logger
 }
 
-// endTime is how long what has begun may take once the program ends: the requests, and then the deliveries to subscribers.
-const endTime = 3 * time.Second
+// How long what has begun may take once the program ends: first the requests, since a webhook that waits for Terra's API takes up to four seconds, and then the
+// deliveries to subscribers.
+const (
+	requestsEnd   = 5 * time.Second
+	deliveriesEnd = 2 * time.Second
+)
 
 // Run runs the local program until ctx ends: then what has begun is finished or, where somebody keeps it waiting, broken off soon, and Run returns nil. Nothing is
 // lost by that: Terra sends again what got no answer, and a delivery stays owed. It writes to out for people, and logs to log.
@@ -88,7 +92,7 @@ func Run(ctx context.Context, c Config, out io.Writer, log *slog.Logger) (err er
 		return fmt.Errorf("opening the local topic: %w", err)
 	}
 	defer func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliveriesEnd)
 		defer cancel()
 		err = errors.Join(err, p.topic.Close(ending))
 	}()
@@ -273,7 +277,7 @@ func (p *program) serve(ctx context.Context, listener net.Listener) error {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestsEnd)
 		defer cancel()
 		if err = server.Shutdown(ending); errors.Is(err, context.DeadlineExceeded) {
 			err = server.Close()

@@ -114,7 +114,7 @@ func TestEndsInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(50 * time.Millisecond) // the server reads it; if it does not yet, all the better for it
-			inTime(t, end)
+			end()
 		})
 	}
 	t.Run("a subscriber that hangs", func(t *testing.T) {
@@ -130,18 +130,12 @@ func TestEndsInOrder(t *testing.T) {
 		config.Subscribers = []string{subscriber.URL}
 		_, end := run(t, config, t.TempDir(), slog.New(slog.DiscardHandler))
 		<-asked
-		inTime(t, end)
+		began := time.Now()
+		end()
+		if took := time.Since(began); took > 9*time.Second { // 2 s and a busy machine; a subscriber may take 10 s
+			t.Errorf("it took %v to end", took)
+		}
 	})
-}
-
-// inTime ends a program. It should take 3 s; the bound is for a busy machine, and below the 10 s that a subscriber may take.
-func inTime(t *testing.T, end func()) {
-	t.Helper()
-	began := time.Now()
-	end()
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("it took %v to end", took)
-	}
 }
 
 // The fixed paths, and what is answered to what is none of them.
