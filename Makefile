@@ -34,7 +34,7 @@ run:
 
 test: tools
 	$(if $(RACE),,@echo 'There is no C compiler here, so the race detector is off.')
-	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) ./...
+	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) -timeout 40m ./...
 	$(if $(RACE),go test -count=1 -run Allocations ./internal/webhook)
 
 proof: tools
