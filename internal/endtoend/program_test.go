@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -70,7 +68,7 @@ type life struct{ started, killed time.Time }
 
 func newProgram(t *testing.T, path string, arguments ...string) *program {
 	t.Helper()
-	p := &program{t: t, path: path, address: quietAddress(t), log: filepath.Join(t.TempDir(), "output")}
+	p := &program{t: t, path: path, address: realparts.FreeAddress(t), log: filepath.Join(t.TempDir(), "output")}
 	p.arguments = append([]string{"serve", "-listen", p.address}, arguments...)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -196,21 +194,6 @@ type (
 		Tenure      int    `json:"tenure"`
 	}
 )
-
-// quietAddress is an address on which nothing listens, and whose port is none of those that the system gives to outgoing connections: a program
-// that is killed finds it free when it starts again.
-func quietAddress(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		if listener, err := net.Listen("tcp", address); err == nil {
-			listener.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
 
 // eventually polls until holds returns "", and fails the test with what it returned last.
 func eventually(t *testing.T, limit time.Duration, holds func() string) {

@@ -7,6 +7,8 @@ package realparts
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -122,15 +124,19 @@ func AWSConfig(endpoint string) aws.Config {
 	}
 }
 
-// FreeAddress returns an address (host:port) of this machine on which nothing listens.
+// FreeAddress returns an address (host:port) of this machine on which nothing listens. Its port is none of those that the system gives away by itself: nobody
+// takes it before it is used, and a program that is killed finds it free when it starts again.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // Root returns the repository's top folder: the nearest one above the test's that has a go.mod.
