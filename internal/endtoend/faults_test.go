@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -516,13 +517,22 @@ func TestMeddledFunctions(t *testing.T) {
 // kill ends the function's process and its emulator by SIGKILL, as Lambda's own machines end, and starts others.
 func (f *function) kill(t *testing.T, s *stack) {
 	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", f.process.Pid, f.process.Pid))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", f.process.Pid)) // any thread of the emulator may have started it
 	if err != nil {
 		t.Error(err)
 	}
-	for _, child := range append(strings.Fields(string(children)), strconv.Itoa(f.process.Pid)) {
-		if pid, err := strconv.Atoi(child); err != nil || syscall.Kill(pid, syscall.SIGKILL) != nil {
-			t.Errorf("process %s cannot be killed", child)
+	doomed := []string{strconv.Itoa(f.process.Pid)}
+	for _, list := range lists {
+		children, _ := os.ReadFile(list) // none: that thread has ended
+		doomed = append(doomed, strings.Fields(string(children))...)
+	}
+	for _, process := range doomed {
+		pid, err := strconv.Atoi(process)
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if err != nil && !errors.Is(err, syscall.ESRCH) { // the emulator's end may have been the function's too
+			t.Errorf("process %s cannot be killed: %v", process, err)
 		}
 	}
 	f.mu.Lock() // what was under way has failed by now

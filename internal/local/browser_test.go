@@ -39,7 +39,7 @@ func openBrowser(t *testing.T, home string) *browser {
 	t.Helper()
 	b := &browser{t: t}
 	options := append(chromedp.DefaultExecAllocatorOptions[:len(chromedp.DefaultExecAllocatorOptions):len(chromedp.DefaultExecAllocatorOptions)],
-		chromedp.ExecPath(realparts.Chromium(t)), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.Flag("headless", true), chromedp.Flag("disable-gpu", true),
+		chromedp.ExecPath(realparts.Chromium(t)), chromedp.WSURLReadTimeout(2*time.Minute), chromedp.NoSandbox, chromedp.Flag("headless", true), chromedp.Flag("disable-gpu", true),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true))
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), options...)
