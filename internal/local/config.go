@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -177,7 +176,7 @@ func (c *Config) check(fault func(name, value, should string)) {
 	urls := map[string][]string{"terra-api": {c.TerraAPI}, "dynamodb-endpoint": {c.DynamoDBEndpoint}, "sns-endpoint": {c.SNSEndpoint}, "subscriber": c.Subscribers}
 	for _, name := range []string{"terra-api", "dynamodb-endpoint", "sns-endpoint", "subscriber"} {
 		for _, value := range urls[name] {
-			if u, err := url.Parse(value); (value != "" || name == "subscriber") && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			if _, err := settings.ParseURL(value); err != nil && (value != "" || name == "subscriber") {
 				fault(name, value, "an http or https URL")
 			}
 		}

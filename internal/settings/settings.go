@@ -72,7 +72,7 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 	}
 	address := func(name, example string, value *string) {
 		if text := getenv(name); text != "" {
-			if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			if _, err := ParseURL(text); err != nil {
 				wrong.add(name, "a URL such as "+example, text)
 			}
 			*value = strings.TrimRight(text, "/")
@@ -109,6 +109,15 @@ func FromEnvironment(getenv func(string) string) (Settings, error) {
 		}
 	}
 	return s, errors.Join(wrong...)
+}
+
+// ParseURL parses the URL of something that is called by HTTP: one of http or https, with a host. Any other text is an error.
+func ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err == nil && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		err = errors.New("not an http or https URL")
+	}
+	return u, err
 }
 
 // Revoke is what the revoke function is told beside the Settings.

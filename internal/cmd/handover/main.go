@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/handover-dev/handover/internal/settings"
 )
 
 func main() {
@@ -205,8 +207,8 @@ func (f *flags) some(args []string) (given []string, err error) {
 
 // webURL is a URL of http or https. Anything else is a fault of the command line, told by the name of the flag or argument.
 func (f *flags) webURL(name, value, example string) (*url.URL, error) {
-	u, err := url.Parse(value)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	u, err := settings.ParseURL(value)
+	if err != nil {
 		return nil, usage(f.Name(), "%s is %q: it should be a URL such as %s", name, value, example)
 	}
 	return u, nil
