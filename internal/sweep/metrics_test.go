@@ -102,6 +102,7 @@ func TestMetrics(t *testing.T) {
 		"the topic fails": {func(b *bench) {
 			b.recordWhole("u1", "anna", "GARMIN/k.1")
 			b.recordWhole("u2", "ben", "GARMIN/k.1")
+			b.keeper.Ledger = late{b.ledger}
 			b.topic.err = errors.New("throttled")
 			time.Sleep(time.Minute)
 		}, "AnnouncementFailures Count 1, Settled Count 1, SweepFailures Count 1, Unsettled Count 1, UnsettledAge Seconds 61"},
