@@ -10,6 +10,9 @@ STACK = $(shell sed -n '/^\[$(ENV)\.global\./,/^\[/s/^stack_name = "\(.*\)"/\1/p
 # The race detector needs a C compiler. It allocates itself, so what counts allocations is run once more without it.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 
+# In CI a machine of strangers is busy with other things, too. A test that fails there is run again, at most twice, and named; more than three are not.
+AGAIN := $(if $(filter true,$(CI)),--rerun-fails --rerun-fails-max-failures=3)
+
 .PHONY: help run test proof mutants fuzz bench tools lint build events deploy outputs protect delete build-WebhookFunction build-SweepFunction build-RevokeFunction
 
 help:
@@ -34,7 +37,7 @@ run:
 
 test: tools
 	$(if $(RACE),,@echo 'There is no C compiler here, so the race detector is off.')
-	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg -- $(RACE) -timeout 40m ./...
+	go tool -modfile=.tools/go.mod gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --packages ./... $(AGAIN) -- $(RACE) -timeout 40m
 	$(if $(RACE),go test -count=1 -run Allocations ./internal/webhook)
 
 proof: tools
