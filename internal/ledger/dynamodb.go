@@ -99,9 +99,11 @@ const (
 	setClaim   = "SET #claim = :claim REMOVE emptied"
 	claimNewer = "attribute_not_exists(#claim) OR #claim.v < :v"
 
-	// Mark: the claim that it is about has not been dropped. So a mark never outlives its claim.
-	setMark    = "SET #mark = :mark"
-	claimThere = "attribute_exists(#claim)"
+	// Mark: the claim that it is about has not been dropped, so a mark never outlives its claim. And the mark of this name is still the one that was judged, so
+	// a slow worker's never takes the place of a later one.
+	setMark     = "SET #mark = :mark"
+	markFirst   = "attribute_exists(#claim) AND attribute_not_exists(#mark)"
+	markInstead = "attribute_exists(#claim) AND #mark = :was"
 
 	// Drop: the claim is still the one that was judged.
 	dropClaim = "REMOVE #claim, #mark1, #mark2"
@@ -291,14 +293,18 @@ func (d *DynamoDB) Claim(ctx context.Context, account string, claim ownership.Cl
 }
 
 // Mark implements [ownership.Ledger].
-func (d *DynamoDB) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
+func (d *DynamoDB) Mark(ctx context.Context, account string, mark, was ownership.Mark) (ownership.Account, error) {
+	condition, values := markFirst, item{":mark": markValue(mark)}
+	if was != (ownership.Mark{}) {
+		condition, values[":was"] = markInstead, markValue(was)
+	}
 	row, _, err := d.updateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                 &d.accounts,
 		Key:                       item{"account": text(account)},
 		UpdateExpression:          aws.String(setMark),
-		ConditionExpression:       aws.String(claimThere),
+		ConditionExpression:       &condition,
 		ExpressionAttributeNames:  map[string]string{"#claim": claimName(mark.User), "#mark": markName(mark.Name)},
-		ExpressionAttributeValues: item{":mark": markValue(mark)},
+		ExpressionAttributeValues: values,
 	})
 	if err != nil {
 		return ownership.Account{}, fmt.Errorf("marking account %s: %w", account, err)

@@ -72,7 +72,10 @@ func TestCalls(t *testing.T) {
 	}{
 		{"first claim", func() error { _, err := l.Claim(t.Context(), account, claim); return err }, []string{"UpdateItem"}},
 		{"refused claim", func() error { _, err := l.Claim(t.Context(), account, claim); return err }, []string{"UpdateItem"}},
-		{"mark", func() error { _, err := l.Mark(t.Context(), account, ownership.Mark{User: "user"}); return err }, []string{"UpdateItem"}},
+		{"mark", func() error {
+			_, err := l.Mark(t.Context(), account, ownership.Mark{User: "user"}, ownership.Mark{})
+			return err
+		}, []string{"UpdateItem"}},
 		{"drop", func() error { return l.Drop(t.Context(), account, claim, nil) }, []string{"UpdateItem"}},
 		{"insert", func() error { _, _, err := l.Insert(t.Context(), c); return err }, []string{"PutItem"}},
 		{"refused insert", func() error { _, _, err := l.Insert(t.Context(), c); return err }, []string{"PutItem"}},
@@ -132,7 +135,7 @@ func TestLostReplies(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(row.Claims["user"], claim) {
 		t.Errorf("Claim = %+v, %v", row, err)
 	}
-	row, err = l.Mark(t.Context(), account, ownership.Mark{Name: "mark", User: "user"})
+	row, err = l.Mark(t.Context(), account, ownership.Mark{Name: "mark", User: "user"}, ownership.Mark{})
 	if err != nil || len(row.Marks) != 1 {
 		t.Errorf("Mark = %+v, %v", row, err)
 	}
@@ -255,7 +258,7 @@ func TestErrors(t *testing.T) {
 	_, _, errs["postponing connection: updating item: "] = l.Postpone(t.Context(), c, []string{"secret"})
 	_, _, errs["reading connection: getting item: "] = l.Connection(t.Context(), "secret")
 	_, errs["claiming account "+account+": updating item: "] = l.Claim(t.Context(), account, claim)
-	_, errs["marking account "+account+": updating item: "] = l.Mark(t.Context(), account, ownership.Mark{Name: "secret", User: "secret"})
+	_, errs["marking account "+account+": updating item: "] = l.Mark(t.Context(), account, ownership.Mark{Name: "secret", User: "secret"}, ownership.Mark{})
 	errs["dropping a claim of account "+account+": updating item: "] = l.Drop(t.Context(), account, claim, []string{"secret"})
 	_, errs["listing what is to do: querying: "] = l.ToDo(t.Context(), time.Now(), 10)
 	errs["checking the account key: getting item: "] = l.CheckKey(t.Context(), "secret")

@@ -144,9 +144,14 @@ func forgetIn(ctx context.Context, ledger Eraser, a Account, gone func(string) b
 		if dryRun {
 			continue
 		}
-		m.Current = "" // its place in time stays: the holder has been told about
-		if _, err := ledger.Mark(ctx, a.Key, m); err != nil {
-			return err
+		for gone(m.Current) { // another worker may be at the row
+			nameless := m
+			nameless.Current = "" // its place in time stays: the holder has been told about
+			row, err := ledger.Mark(ctx, a.Key, nameless, m)
+			if err != nil {
+				return err
+			}
+			m = row.Marks[m.Name]
 		}
 	}
 	for userID := range a.Claims {

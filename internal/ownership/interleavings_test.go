@@ -181,7 +181,7 @@ type call struct {
 	connection   ownership.Connection
 	said         []string
 	claim        ownership.Claim
-	mark         ownership.Mark
+	mark, was    ownership.Mark
 	announcement ownership.Announcement
 	number       int
 }
@@ -531,7 +531,7 @@ func (x *explorer) effect(c *call, stored uint16) effect {
 				must(err)
 			}
 			for _, mark := range x.accounts.of[stored].Marks {
-				_, err := m.Mark(ctx, key, mark)
+				_, err := m.Mark(ctx, key, mark, ownership.Mark{})
 				must(err)
 			}
 		}
@@ -539,7 +539,7 @@ func (x *explorer) effect(c *call, stored uint16) effect {
 		case "Claim":
 			a.account, a.err = m.Claim(ctx, key, c.claim)
 		case "Mark":
-			a.account, a.err = m.Mark(ctx, key, c.mark)
+			a.account, a.err = m.Mark(ctx, key, c.mark, c.was)
 		default:
 			panic(violation("promise 4: " + c.what + " of a small row"))
 		}
@@ -824,8 +824,8 @@ func (p *player) Claim(_ context.Context, account string, c ownership.Claim) (ow
 	return p.account("Claim", account, c.UserID, call{claim: c})
 }
 
-func (p *player) Mark(_ context.Context, account string, m ownership.Mark) (ownership.Account, error) {
-	return p.account("Mark", account, m.Name, call{mark: m})
+func (p *player) Mark(_ context.Context, account string, m, was ownership.Mark) (ownership.Account, error) {
+	return p.account("Mark", account, m.Name, call{mark: m, was: was})
 }
 
 func (p *player) Drop(_ context.Context, account string, c ownership.Claim, _ []string) error {

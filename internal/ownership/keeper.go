@@ -289,7 +289,7 @@ func (k *Keeper) claim(ctx context.Context, account string, c Claim, done *Resul
 		}
 		mark := due[0].Mark
 		mark.At = k.Now()
-		if row, err = k.Ledger.Mark(ctx, account, mark); err != nil {
+		if row, err = k.Ledger.Mark(ctx, account, mark, row.Marks[mark.Name]); err != nil { // refused: another worker was first, and the row is judged anew
 			return fmt.Errorf("marking an announcement of account %s: %w", account, err)
 		}
 	}

@@ -87,8 +87,7 @@ func (o *oracle) acknowledged(e *event, facts []ownership.Facts) {
 	}
 }
 
-// finished checks promise 4: a cleared work mark owes nothing, and whatever an account's row owes, a later claim with a work mark owes, unless it has been
-// announced: the mark of a slow worker may take the place of a later one, and then what was announced is due once more, or with a time that has become known since.
+// finished checks promise 4: a cleared work mark owes nothing, and whatever an account's row owes, a later claim with a work mark owes.
 func (o *oracle) finished(w *worker, r ownership.Connection) {
 	h := o.history
 	if r.Reference() == "" {
@@ -115,7 +114,7 @@ func (o *oracle) finished(w *worker, r ownership.Connection) {
 		}
 		for _, due := range row.Due() {
 			count(&h.tally.checked, "owed by later claims")
-			owed := o.told(func(a ownership.Announcement) bool { return sameChange(a, due.Announcement) })
+			owed := false
 			for user, at := range o.claimed[account] {
 				owed = owed || at > w.viewed[account] && o.rows[user].ToDo
 			}
@@ -141,12 +140,6 @@ func (a announced) String() string {
 		return fmt.Sprintf("the end of %s, which held %s", holder(a.Connection), of)
 	}
 	return fmt.Sprintf("%s passed from %s to %s (%s, %s)", of, holder(a.Previous), holder(a.Current), a.Reason, a.Order)
-}
-
-// sameChange reports whether two announcements say the same of the same connections, whatever is known of the times.
-func sameChange(a, b ownership.Announcement) bool {
-	same := func(p, q ownership.Holder) bool { return p.UserID == q.UserID && p.Tenure == q.Tenure }
-	return a.Type == b.Type && a.Account == b.Account && same(a.Previous, b.Previous) && same(a.Current, b.Current) && same(a.Connection, b.Connection)
 }
 
 // told reports whether anything like that was announced.

@@ -33,8 +33,9 @@ type Ledger interface {
 	// whole row as it then stands, whether the claim was written or refused.
 	Claim(ctx context.Context, account string, claim Claim) (Account, error)
 
-	// Mark sets the mark if the row still has the claim of mark.User, and returns the whole row as it then stands.
-	Mark(ctx context.Context, account string, mark Mark) (Account, error)
+	// Mark sets the mark if the row still has the claim of mark.User, and its mark of that name still is was (zero: there is none). It returns the whole row
+	// as it then stands, whether the mark was set or refused.
+	Mark(ctx context.Context, account string, mark, was Mark) (Account, error)
 
 	// Drop removes the claim of that user_id and version, and the named marks (at most two), from the row of account. It does nothing if
 	// the claim has another version by now.

@@ -149,6 +149,12 @@ func stories() []story {
 			late.signed = noon.Add(12 * time.Minute)
 			return cs{a, b}, es{a.says("athlete", 0), late, b.says("athlete", 0)}
 		}, bounds{2, 1, 0, 0}, bounds{2, 2, 0, 0}},
+		{"a guess gives way while its announcement is being marked, and a third takes over", func() (cs, es) {
+			a, b, c := garmin("a", 2, "alice"), garmin("b", 1, "bob").timed(inAPILate), garmin("c", 3, "carol")
+			late := b.says("auth", 0)
+			late.signed = noon.Add(12 * time.Minute)
+			return cs{a, b, c}, es{a.says("athlete", 0), late, b.says("athlete", 0), c.says("athlete", 0)}
+		}, bounds{2, 0, 0, 0}, bounds{2, 1, 0, 0}},
 		{"only guesses", func() (cs, es) {
 			a, b := garmin("a", 1, "alice").timed(nowhere), garmin("b", 2, "bob").timed(nowhere)
 			return cs{a, b}, es{a.says("auth", 0), b.says("auth", 0), b.says("athlete", 0)}

@@ -418,3 +418,44 @@ func TestOutOfTime(t *testing.T) {
 		t.Errorf("got %+v, want it put off", a)
 	}
 }
+
+// A worker announces the account to bert, whose time is a guess, and is slow to mark it. Meanwhile bert's sure time is known, which is before anna's, and the account
+// passes from her to carl. Then the slow worker's mark is stored, and the worker crashes: in its row anna must still be marked as announced to carl, or nobody
+// would look after the one who is announced as superseded and open.
+func TestSlowMark(t *testing.T) {
+	s := newStage(t)
+	memory := s.Ledger.(*ledgertest.Memory)
+	s.athlete = func(string) (ownership.Profile, error) { return ownership.Profile{}, nil }
+	s.userInfo = s.athlete
+	connect := func(f ownership.Facts) {
+		s.record(t, f)
+		s.settle(t, f.UserID)
+	}
+	connect(signed("anna-1", "anna", 10, "GARMIN/k.1"))
+	memory.Fault = func(op string) (before, after error) {
+		if op != "Mark" {
+			return nil, nil
+		}
+		memory.Fault = nil
+		connect(signed("bert-1", "bert", 5, "GARMIN/k.1"))
+		connect(signed("carl-1", "carl", 15, "GARMIN/k.1"))
+		return nil, errLost
+	}
+	guessed := signed("bert-1", "bert", 20, "GARMIN/k.1")
+	guessed.Certainty = ownership.Observed
+	if _, err := s.Settle(t.Context(), s.record(t, guessed)); !errors.Is(err, errLost) {
+		t.Fatalf("got %v, want that the mark's reply was lost", err)
+	}
+
+	row := s.account(t)
+	if due := row.Due(); len(due) > 0 || s.row(t, "bert-1").ToDo {
+		t.Errorf("owed: %+v; bert's row is %+v; want that nothing is owed", due, s.row(t, "bert-1"))
+	}
+	var open []string
+	for _, superseded := range row.Superseded() {
+		open = append(open, superseded.Mark.User+" to "+superseded.Mark.Current)
+	}
+	if want := []string{"anna-1 to carl-1", "bert-1 to anna-1"}; !slices.Equal(open, want) {
+		t.Errorf("superseded and open are %q, want %q", open, want)
+	}
+}

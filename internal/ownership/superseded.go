@@ -57,7 +57,7 @@ func (k *Keeper) Remind(ctx context.Context, row Account, patience time.Duration
 		r.Nudges++
 		nudged := superseded.Mark
 		nudged.Nudged = true
-		if _, err := k.Ledger.Mark(ctx, row.Key, nudged); err != nil {
+		if _, err := k.Ledger.Mark(ctx, row.Key, nudged, superseded.Mark); err != nil {
 			return r, fmt.Errorf("marking a nudge of account %s: %w", row.Key, err)
 		}
 	}

@@ -274,9 +274,9 @@ func (w *worker) Claim(_ context.Context, account string, c ownership.Claim) (ow
 	})
 }
 
-func (w *worker) Mark(_ context.Context, account string, m ownership.Mark) (ownership.Account, error) {
+func (w *worker) Mark(_ context.Context, account string, m, was ownership.Mark) (ownership.Account, error) {
 	return w.account("Mark", account, m.Name, func() (ownership.Account, error) {
-		return w.ledger.Mark(context.Background(), account, m)
+		return w.ledger.Mark(context.Background(), account, m, was)
 	})
 }
 

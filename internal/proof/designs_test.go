@@ -9,12 +9,12 @@ var designs = []design{
 		}
 		mark := due[0].Mark
 		mark.At = k.Now()
-		if row, err = k.Ledger.Mark(ctx, account, mark); err != nil {
+		if row, err = k.Ledger.Mark(ctx, account, mark, row.Marks[mark.Name]); err != nil { // refused: another worker was first, and the row is judged anew
 			return fmt.Errorf("marking an announcement of account %s: %w", account, err)
 		}
 `, `		said, mark := due[0].Announcement, due[0].Mark
 		mark.At = k.Now()
-		if row, err = k.Ledger.Mark(ctx, account, mark); err != nil {
+		if row, err = k.Ledger.Mark(ctx, account, mark, row.Marks[mark.Name]); err != nil {
 			return fmt.Errorf("marking an announcement of account %s: %w", account, err)
 		}
 		if err := k.publish(ctx, said, done); err != nil {
@@ -240,6 +240,20 @@ var designs = []design{
 `, `		if !found {
 `}},
 		[]caught{{"ownership", "TestInterleavings"}, {"ledger/ledgertest", "TestMemoryConforms"}},
+	},
+	{
+		"a slow worker's mark takes the place of a later one (in memory)",
+		[]change{{"internal/ledger/ledgertest/memory.go", `found && row.Marks[mark.Name] == was {
+`, `found {
+`}},
+		[]caught{{"ownership", "TestInterleavings"}, {"ownership", "TestSlowMark"}, {"ledger/ledgertest", "TestMemoryConforms"}},
+	},
+	{
+		"a slow worker's mark takes the place of a later one (DynamoDB)",
+		[]change{{"internal/ledger/dynamodb.go", `"attribute_exists(#claim) AND #mark = :was"
+`, `"attribute_exists(#claim) AND (attribute_exists(#mark) OR #mark = :was)"
+`}},
+		[]caught{{"ledger", "TestDynamoDBConforms"}},
 	},
 	{
 		"a late claim replaces a newer one of the same connection",

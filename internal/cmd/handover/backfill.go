@@ -313,7 +313,7 @@ func copyLedger(ctx context.Context, t tool, from place, to ownership.Ledger) er
 			keep(err)
 		}
 		for _, mark := range a.Marks {
-			_, err := to.Mark(ctx, a.Key, mark)
+			_, err := to.Mark(ctx, a.Key, mark, ownership.Mark{})
 			keep(err)
 		}
 		return false

@@ -67,7 +67,7 @@ func linearizable(t *testing.T, l Ledger) {
 					if c.version > 0 {
 						row, err = l.Claim(t.Context(), account, ownership.Claim{UserID: user, Tenures: []string{"reference"}, Version: c.version})
 					} else {
-						row, err = l.Mark(t.Context(), account, ownership.Mark{Name: user + "#1", User: user, Current: "another", Tenure: 1})
+						row, err = l.Mark(t.Context(), account, ownership.Mark{Name: user + "#1", User: user, Current: "another", Tenure: 1}, ownership.Mark{})
 					}
 					returned := time.Since(start)
 					if err != nil {

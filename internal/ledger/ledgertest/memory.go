@@ -170,9 +170,9 @@ func (m *Memory) Claim(ctx context.Context, account string, claim ownership.Clai
 }
 
 // Mark implements [ownership.Ledger].
-func (m *Memory) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
+func (m *Memory) Mark(ctx context.Context, account string, mark, was ownership.Mark) (ownership.Account, error) {
 	return m.writeAccount(ctx, "Mark", account, func(row ownership.Account) {
-		if _, found := row.Claims[mark.User]; found {
+		if _, found := row.Claims[mark.User]; found && row.Marks[mark.Name] == was {
 			row.Marks[mark.Name] = mark
 		}
 	})

@@ -346,7 +346,7 @@ func eraseClaim(t *testing.T, l Ledger) {
 			if !slices.Equal(names, before) {
 				t.Errorf("the caller's names are %q, were %q", names, before)
 			}
-			row, err := l.Mark(t.Context(), account, someMark("a"))
+			row, err := l.Mark(t.Context(), account, someMark("a"), ownership.Mark{})
 			wantAccount(t, "Mark without its claim", row, err, account, []ownership.Claim{b}, []ownership.Mark{someMark("b")})
 			again := someClaim("a", 1) // whatever its version was
 			row, err = l.Claim(t.Context(), account, again)
@@ -621,7 +621,7 @@ func expiryForm(t *testing.T, l Ledger, now *clock) {
 
 func mustMark(t *testing.T, l Ledger, account string, mark ownership.Mark) {
 	t.Helper()
-	row, err := l.Mark(t.Context(), account, mark)
+	row, err := l.Mark(t.Context(), account, mark, ownership.Mark{})
 	if _, found := row.Marks[mark.Name]; err != nil || !found {
 		t.Fatalf("Mark = %+v, %v", row, err)
 	}

@@ -364,7 +364,7 @@ func vanished(t *testing.T, l Ledger) {
 	stored, found, err = l.Peek(t.Context(), "nobody")
 	wantWrite(t, "Peek", stored, found, err, none, false)
 
-	row, err := l.Mark(t.Context(), "GARMIN/k.1", someMark("nobody"))
+	row, err := l.Mark(t.Context(), "GARMIN/k.1", someMark("nobody"), ownership.Mark{})
 	wantAccount(t, "Mark", row, err, "GARMIN/k.1", nil, nil)
 	if err := l.Drop(t.Context(), "GARMIN/k.1", someClaim("nobody", 1), []string{"some", "mark"}); err != nil {
 		t.Error(err)
@@ -432,15 +432,37 @@ func mark(t *testing.T, l Ledger) {
 	mustClaim(t, l, account, a, b)
 
 	transfer, revocation := someMark("a"), ownership.Mark{Name: "revocation of a", User: "a"}
-	row, err := l.Mark(t.Context(), account, transfer)
+	row, err := l.Mark(t.Context(), account, transfer, ownership.Mark{})
 	wantAccount(t, "Mark", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer})
-	row, err = l.Mark(t.Context(), account, revocation)
+	row, err = l.Mark(t.Context(), account, revocation, ownership.Mark{})
 	wantAccount(t, "second Mark", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
 
-	transfer.Current, transfer.Tenure, transfer.ConnectedAt, transfer.At, transfer.Nudged = "after-2", 1, time.Time{}, time.Time{}, false
-	row, err = l.Mark(t.Context(), account, transfer)
-	wantAccount(t, "Mark of the same name", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
-	row, err = l.Mark(t.Context(), account, someMark("nobody"))
+	// Instead of the one that was seen, and of no other: a slow worker's does not take the place of a later one.
+	later := transfer
+	later.Current, later.Tenure, later.ConnectedAt, later.At, later.Nudged = "after-2", 1, time.Time{}, time.Time{}, false
+	for _, other := range []func(*ownership.Mark){
+		func(m *ownership.Mark) { *m = ownership.Mark{} },
+		func(m *ownership.Mark) { m.Current = "after-2" },
+		func(m *ownership.Mark) { m.Tenure++ },
+		func(m *ownership.Mark) { m.ConnectedAt = m.ConnectedAt.Add(1) },
+		func(m *ownership.Mark) { m.At = m.At.Add(1) },
+		func(m *ownership.Mark) { m.Nudged = false },
+	} {
+		seen := transfer
+		other(&seen)
+		row, err = l.Mark(t.Context(), account, later, seen)
+		wantAccount(t, "Mark instead of another", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
+	}
+	for range 2 { // the second is a repeat of a call whose reply was lost
+		row, err = l.Mark(t.Context(), account, later, transfer)
+		wantAccount(t, "Mark instead of the one that was seen", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{later, revocation})
+	}
+	row, err = l.Mark(t.Context(), account, transfer, later)
+	wantAccount(t, "Mark instead of one without times", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
+	absent := someMark("b")
+	row, err = l.Mark(t.Context(), account, absent, absent)
+	wantAccount(t, "Mark instead of one that is not there", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
+	row, err = l.Mark(t.Context(), account, someMark("nobody"), ownership.Mark{})
 	wantAccount(t, "Mark without its claim", row, err, account, []ownership.Claim{a, b}, []ownership.Mark{transfer, revocation})
 
 	a.Version++
@@ -465,7 +487,7 @@ func drop(t *testing.T, l Ledger) {
 			mustClaim(t, l, account, a, b)
 			left := []ownership.Mark{kept}
 			for _, m := range []ownership.Mark{kept, someMark("a"), {Name: "revocation of a", User: "a"}} {
-				if _, err := l.Mark(t.Context(), account, m); err != nil {
+				if _, err := l.Mark(t.Context(), account, m, ownership.Mark{}); err != nil {
 					t.Fatal(err)
 				}
 				if m.User == "a" && !slices.Contains(marks, m.Name) {
@@ -579,12 +601,12 @@ func oddTexts(t *testing.T, l Ledger) {
 		account := "GARMIN/" + odd[:min(len(odd), 1000)]
 		row, err := l.Claim(t.Context(), account, one)
 		wantAccount(t, "Claim", row, err, account, []ownership.Claim{one}, nil)
-		row, err = l.Mark(t.Context(), account, two)
+		row, err = l.Mark(t.Context(), account, two, ownership.Mark{})
 		wantAccount(t, "Mark", row, err, account, []ownership.Claim{one}, []ownership.Mark{two})
 		if err := l.Drop(t.Context(), account, one, []string{odd}); err != nil {
 			t.Error(err)
 		}
-		row, err = l.Mark(t.Context(), account, two)
+		row, err = l.Mark(t.Context(), account, two, ownership.Mark{})
 		wantAccount(t, "Mark after Drop", row, err, account, nil, nil)
 	}
 }
@@ -623,7 +645,7 @@ func times(t *testing.T, l Ledger) {
 		mustClaim(t, l, c.UserID, claim)
 		mark := someMark(c.UserID)
 		mark.ConnectedAt, mark.At = moment, moment
-		row, err := l.Mark(t.Context(), c.UserID, mark)
+		row, err := l.Mark(t.Context(), c.UserID, mark, ownership.Mark{})
 		claim.ConnectedAt, mark.ConnectedAt, mark.At = moment.UTC(), moment.UTC(), moment.UTC()
 		wantAccount(t, "Mark", row, err, c.UserID, []ownership.Claim{claim}, []ownership.Mark{mark})
 	}
@@ -829,7 +851,7 @@ func copies(t *testing.T, l Ledger) {
 	claim.Tenures[0] = "spoilt"
 	row.Claims["user"].Tenures[0] = "spoilt"
 	delete(row.Claims, "user")
-	row, err = l.Mark(t.Context(), "GARMIN/k.1", someMark("user"))
+	row, err = l.Mark(t.Context(), "GARMIN/k.1", someMark("user"), ownership.Mark{})
 	wantAccount(t, "Mark", row, err, "GARMIN/k.1", []ownership.Claim{someClaim("user", 1)}, []ownership.Mark{someMark("user")})
 }
 
@@ -851,7 +873,7 @@ func cancelled(t *testing.T, l Ledger) {
 	_, _, errs["Connection"] = l.Connection(ctx, "user")
 	_, _, errs["Peek"] = l.Peek(ctx, "user")
 	_, errs["Claim"] = l.Claim(ctx, "GARMIN/k.1", someClaim("user", 2))
-	_, errs["Mark"] = l.Mark(ctx, "GARMIN/k.1", someMark("user"))
+	_, errs["Mark"] = l.Mark(ctx, "GARMIN/k.1", someMark("user"), ownership.Mark{})
 	errs["Drop"] = l.Drop(ctx, "GARMIN/k.1", someClaim("user", 1), nil)
 	_, errs["ToDo"] = l.ToDo(ctx, someTime(), 1)
 	_, _, errs["Backlog"] = l.Backlog(ctx)

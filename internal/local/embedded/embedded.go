@@ -217,10 +217,10 @@ func (l *Ledger) Claim(ctx context.Context, account string, claim ownership.Clai
 }
 
 // Mark implements [ownership.Ledger].
-func (l *Ledger) Mark(ctx context.Context, account string, mark ownership.Mark) (ownership.Account, error) {
+func (l *Ledger) Mark(ctx context.Context, account string, mark, was ownership.Mark) (ownership.Account, error) {
 	mark.ConnectedAt, mark.At = mark.ConnectedAt.UTC(), mark.At.UTC()
 	return l.writeAccount(ctx, "marking", account, func(row ownership.Account) bool {
-		if _, found := row.Claims[mark.User]; !found {
+		if _, found := row.Claims[mark.User]; !found || row.Marks[mark.Name] != was {
 			return false
 		}
 		row.Marks[mark.Name] = mark

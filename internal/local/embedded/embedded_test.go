@@ -113,7 +113,7 @@ func TestMalformedRows(t *testing.T) {
 		_, _, errs["listing connections: "] = l.ConnectionsFrom(t.Context(), "", 10)
 		errs["erasing connection: "] = l.Erase(t.Context(), "user")
 		_, errs["claiming account user: "] = l.Claim(t.Context(), "user", claim)
-		_, errs["marking account user: "] = l.Mark(t.Context(), "user", ownership.Mark{User: "user"})
+		_, errs["marking account user: "] = l.Mark(t.Context(), "user", ownership.Mark{User: "user"}, ownership.Mark{})
 		errs["dropping a claim of account user: "] = l.Drop(t.Context(), "user", claim, nil)
 		_, _, errs["reading account user: "] = l.Account(t.Context(), "user")
 		_, _, errs["listing accounts: "] = l.AccountsFrom(t.Context(), "", 10)
