@@ -33,6 +33,10 @@ type Stack struct {
 	log      *slog.Logger
 }
 
+// aheadFor bounds what is read ahead. It is as long as one attempt of a call: whatever takes longer is left to the first event, whose own limits it then has.
+// Lambda ends a start after 10 s, with which a ledger that hangs would keep every instance from answering anything.
+const aheadFor = time.Second
+
 // New connects to AWS with the credentials and endpoints of the environment, and reads the secrets ahead of the first event. A secret that cannot be read
 // now is no error: it is read again when it is needed.
 func New(ctx context.Context, s settings.Settings, log *slog.Logger) *Stack {
@@ -60,6 +64,8 @@ func New(ctx context.Context, s settings.Settings, log *slog.Logger) *Stack {
 			Grace:     15 * time.Second,
 		},
 	}
+	ctx, cancel := context.WithTimeout(ctx, aheadFor)
+	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = stack.secret.Get(ctx) })
 	wg.Go(func() { _, _ = stack.keeper.Get(ctx) })
