@@ -57,8 +57,8 @@ func ParseAccountKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// How often the secret is read. A secret that was good is believed for maxAge, so that one that was taken out stops working; it is read again earlier,
-// but not sooner than refreshAfter, when a signature is of no secret known; one that could not be read or used is tried again after retryAfter.
+// How often the secret is read. A secret that was good is believed for maxAge, so that one that was taken out stops working; it is read again at once, but
+// for this not more often than every refreshAfter, when a signature is of no secret known; one that could not be read or used is tried again after retryAfter.
 const (
 	maxAge       = 10 * time.Minute
 	refreshAfter = 30 * time.Second
@@ -71,10 +71,11 @@ type TerraSecret struct {
 	Read func(ctx context.Context) (string, error) // reads the secret's text
 	Now  func() time.Time
 
-	mu     sync.Mutex
-	secret Terra
-	err    error
-	readAt time.Time
+	mu          sync.Mutex
+	secret      Terra
+	err         error
+	readAt      time.Time
+	refreshedAt time.Time // when it was last read because of a signature
 }
 
 // Get returns the secret. If it cannot be read, one that was read before is returned as long as there is one.
@@ -88,13 +89,15 @@ func (s *TerraSecret) Get(ctx context.Context) (Terra, error) {
 	return s.secret, s.err
 }
 
-// Refresh reads the secret again, if it was last read long enough ago, and reports whether it was.
+// Refresh reads the secret again, if the last Refresh that did is long enough ago, and reports whether it was. That Get has just read it does not count: the
+// secret may have been rotated since, and an instance that has just started must not refuse what the others accept.
 func (s *TerraSecret) Refresh(ctx context.Context) (Terra, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.Now().Sub(s.readAt) < refreshAfter {
+	if s.err != nil || s.Now().Sub(s.refreshedAt) < refreshAfter { // one that cannot be used is Get's to try again
 		return s.secret, false, s.err
 	}
+	s.refreshedAt = s.Now()
 	s.read(ctx)
 	return s.secret, true, s.err
 }

@@ -98,11 +98,16 @@ func TestTerraSecretIsCached(t *testing.T) {
 		},
 		"read again at most every 30 seconds": {
 			{at: 0, source: source{text: one, reads: 1}, want: "one"},
-			{at: 29 * time.Second, source: source{text: two, reads: 1}, refresh: true, want: "one"},
-			{at: 30 * time.Second, source: source{text: two, reads: 2}, refresh: true, want: "two", read: true},
-			{at: 31 * time.Second, source: source{text: two, reads: 2}, refresh: true, want: "two"},
-			{at: 59 * time.Second, source: source{text: two, reads: 2}, refresh: true, want: "two"},
-			{at: 60 * time.Second, source: source{text: two, reads: 3}, refresh: true, want: "two", read: true},
+			{at: time.Second, source: source{text: two, reads: 2}, refresh: true, want: "two", read: true},
+			{at: 2 * time.Second, source: source{text: one, reads: 2}, refresh: true, want: "two"},
+			{at: 30 * time.Second, source: source{text: one, reads: 2}, refresh: true, want: "two"},
+			{at: 31 * time.Second, source: source{text: one, reads: 3}, refresh: true, want: "one", read: true},
+			{at: 60 * time.Second, source: source{text: two, reads: 3}, refresh: true, want: "one"},
+		},
+		"rotated just after it was read": {
+			{at: 0, source: source{text: one, reads: 1}, want: "one"},
+			{at: 10 * time.Minute, source: source{text: one, reads: 2}, want: "one"},
+			{at: 10*time.Minute + time.Second, source: source{text: two, reads: 3}, refresh: true, want: "two", read: true},
 		},
 		"refreshed first": {
 			{at: 0, source: source{text: one, reads: 1}, refresh: true, want: "one", read: true},
