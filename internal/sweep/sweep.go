@@ -63,7 +63,7 @@ func (s *Sweep) Run(ctx context.Context) (Report, error) {
 
 func (s *Sweep) runAs(ctx context.Context, run *run) (Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
-		run.until = deadline.Add(-margin) // so that the connection begun last has its time
+		run.until = deadline.Add(-min(margin, time.Until(deadline)/2)) // so that the connection begun last has its time, but never all of it
 	}
 	var (
 		beat    sync.WaitGroup
