@@ -4,6 +4,8 @@ package awsconfig
 
 import (
 	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -60,11 +62,21 @@ func Limit(c *aws.Config) {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.Backoff = retry.BackoffDelayerFunc(backoff)
+			o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(tornOff))
 			// The SDK's own limit stops all retries of a process once a service has failed often enough. An instance has one webhook at a time, and what it
 			// gives up comes back from Terra, which ends a destination that fails for long.
 			o.RateLimiter = ratelimit.None
 		})
 	}
+}
+
+// tornOff reports whether a reply ended too early, which the SDK takes for an answer that is wrong for good. Whether the call was carried out is not known then;
+// every call of Handover's may be repeated.
+func tornOff(err error) aws.Ternary {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
 
 // backoff is the wait after the nth failed attempt: any time up to a limit that doubles, so that callers who failed together do not come

@@ -58,6 +58,16 @@ func stopsHalfway(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
+// tears hands over a part of the reply and closes the connection.
+func tears(w http.ResponseWriter, _ *http.Request) {
+	connection, buffered, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		fmt.Fprint(buffered, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{")
+		_ = buffered.Flush()
+		connection.Close()
+	}
+}
+
 // The bounds on time are generous: they tell the limits of this package from those of the SDK, no more.
 func TestCallsEndInTime(t *testing.T) {
 	config := load(t)
@@ -73,6 +83,7 @@ func TestCallsEndInTime(t *testing.T) {
 		"a reset":               {[]reply{resets, works}, true, 2, 2 * time.Second},
 		"a reply that is lost":  {[]reply{staysSilent, works}, true, 2, 4 * time.Second},
 		"a reply cut off":       {[]reply{stopsHalfway, works}, true, 2, 4 * time.Second},
+		"a reply torn off":      {[]reply{tears, works}, true, 2, 2 * time.Second},
 		"throttles for ever":    {[]reply{throttles}, false, 6, 4 * time.Second},
 		"resets for ever":       {[]reply{resets}, false, 6, 4 * time.Second},
 		"silence for ever":      {[]reply{staysSilent}, false, 6, 10 * time.Second},
