@@ -63,7 +63,7 @@ const (
 	oldVersion = "version = :old"
 	// All facts are replaced. Said is not among them: what has been announced meanwhile stays.
 	setFacts = "SET provider = :provider, tenures = :tenures, suspects = :suspects, connected_at = :connected_at, certainty = :certainty, " +
-		"accounts = :accounts, replaces = :replaces, replaced_by = :replaced_by, closed_at = :closed_at, version = :version"
+		"accounts = :accounts, named = :named, replaces = :replaces, replaced_by = :replaced_by, closed_at = :closed_at, version = :version"
 	// The attribute todo puts the row into the index. It is set or removed, and so are since when there is something to do, and the time of the row's end.
 	setToDo    = ", todo = :todo, next_attempt = :next_attempt"
 	setSince   = ", since = :since"

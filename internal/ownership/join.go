@@ -36,6 +36,7 @@ func joinOne(r Connection, f Facts) Connection {
 		n.Suspects = union(n.Suspects, f.Reference)
 	}
 	n.Accounts = union(n.Accounts, f.Accounts...)
+	n.Named = n.Named || f.Named
 	n.Replaces = union(n.Replaces, f.Replaces...)
 	n.ReplacedBy = succeed(n.ReplacedBy, f.ReplacedBy)
 	if !f.ClosedAt.IsZero() && (n.ClosedAt.IsZero() || f.ClosedAt.Before(n.ClosedAt)) {
@@ -80,7 +81,7 @@ func facts(c Connection) Connection {
 		UserID: c.UserID, Provider: c.Provider,
 		Tenures: slices.Concat(c.Tenures), Suspects: slices.Concat(c.Suspects),
 		ConnectedAt: c.ConnectedAt.UTC().Round(0), Certainty: c.Certainty,
-		Accounts: slices.Concat(c.Accounts), Replaces: slices.Concat(c.Replaces), ReplacedBy: slices.Concat(c.ReplacedBy),
+		Accounts: slices.Concat(c.Accounts), Named: c.Named, Replaces: slices.Concat(c.Replaces), ReplacedBy: slices.Concat(c.ReplacedBy),
 		ClosedAt: c.ClosedAt.UTC().Round(0),
 	}
 }

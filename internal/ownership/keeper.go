@@ -85,7 +85,7 @@ const rounds = 20
 // the work mark. It may be called at any time, by any number of workers, and may stop anywhere: what is left keeps its work mark. An error means that
 // the ledger or the announcer failed; a connection that must wait is no error, but has its Result.Waiting.
 //
-// Of a user_reauth, give the old connection first: the new one inherits its accounts, and need not ask for them.
+// Of a user_reauth, give the old connection first: the new one inherits its accounts, and is not put off where Terra names none for it.
 func (k *Keeper) Settle(ctx context.Context, rows ...Connection) (Result, error) {
 	var (
 		done Result
@@ -161,6 +161,9 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 					return heirs, errors.Join(err, k.postpone(ctx, r, said, wait{reason: "a claim or what it owed failed"}, done))
 				}
 			}
+			if r.unnamed() && len(r.Accounts) > 0 && !answered(apiErr) { // what it inherits does not wait for what else it may hold
+				return heirs, k.postpone(ctx, r, said, waitFor(apiErr), done)
+			}
 			if slices.ContainsFunc(r.ReplacedBy, nameless) {
 				return heirs, k.postpone(ctx, r, said, wait{reason: NoReference}, done)
 			}
@@ -180,7 +183,7 @@ func (k *Keeper) settle(ctx context.Context, r Connection, done *Result) (heirs 
 
 // wantsAnswer reports whether Terra's API may know something about r that matters. Of a connection that has ended without ever having a reference_id nothing does.
 func wantsAnswer(r Connection) bool {
-	return (len(r.Accounts) == 0 || !r.Certainty.Sure()) && !(r.Closed() && r.Reference() == "")
+	return (r.unnamed() || !r.Certainty.Sure()) && !(r.Closed() && r.Reference() == "")
 }
 
 // judge asks Terra's API which reference_id is the present one, and returns r with its suspects judged. An event is never believed about this, for it
@@ -197,7 +200,7 @@ func (k *Keeper) judge(ctx context.Context, r Connection, done *Result) (Connect
 // ask asks Terra's API for the account, if it is not known, and for the time, if that is not sure: one call where /athlete knows both. It returns what was
 // learnt, and nil or ErrGone if there was an answer to every question.
 func (k *Keeper) ask(ctx context.Context, r Connection, done *Result) (learnt []Facts, err error) {
-	if len(r.Accounts) == 0 {
+	if r.unnamed() {
 		done.Asked++
 		p, err := k.Directory.Athlete(ctx, r.UserID)
 		if err != nil {
@@ -223,7 +226,7 @@ func (k *Keeper) facts(r Connection, p Profile) Facts {
 		f.ConnectedAt, f.Certainty = p.CreatedAt, Terra
 	}
 	if account := k.Keys.Account(cmp.Or(p.Provider, r.Provider), p.ProviderUserID); account != "" {
-		f.Accounts = []string{account}
+		f.Accounts, f.Named = []string{account}, true
 	}
 	return f
 }
@@ -350,17 +353,19 @@ const (
 // patience says whether r must wait before it is put into accounts. A guessed time is used only once Terra's API has answered that it knows no better:
 // while it fails, the claim waits. An account that Terra does not name may be named later; for a connection that has ended nobody will.
 func patience(r Connection, apiErr error) wait {
-	answered := apiErr == nil || errors.Is(apiErr, ErrGone)
 	switch {
 	case r.Reference() == "" || len(r.Accounts) > 0 && r.Certainty.Sure():
 		return wait{}
-	case !answered:
+	case !answered(apiErr):
 		return waitFor(apiErr)
 	case len(r.Accounts) == 0 && !r.Closed():
 		return wait{reason: NoAccount, unnamed: true}
 	}
 	return wait{}
 }
+
+// answered reports whether Terra's API has said all that it knows.
+func answered(apiErr error) bool { return apiErr == nil || errors.Is(apiErr, ErrGone) }
 
 // postponeTime is what is spent on putting a row off after the time for settling it is over.
 const postponeTime = 250 * time.Millisecond

@@ -45,6 +45,7 @@ type Connection struct {
 	Certainty   Certainty // how sure ConnectedAt is
 
 	Accounts   []string    // keys of the wearable accounts that this connection is known to hold (a set, sorted); see [AccountKey]
+	Named      bool        // Terra named an account of this connection's own; what it inherits is another's, and ids change
 	Replaces   []string    // user_ids that a user_reauth says this connection replaced (a set, sorted)
 	ReplacedBy []Successor // connections that a user_reauth says replaced this one (a set, sorted by UserID)
 	ClosedAt   time.Time   // when the connection ended; zero while open
@@ -88,6 +89,12 @@ func (c Connection) Phone() bool {
 	return c.Provider == "APPLE" || c.Provider == "SAMSUNG" || c.Provider == "HEALTH_CONNECT"
 }
 
+// unnamed reports whether an account of the connection's own is still to be asked for. One that replaced another may know the other's only, and a
+// provider that changes its ids has everyone connect anew: Fitbit's became Google's in that way.
+func (c Connection) unnamed() bool {
+	return len(c.Accounts) == 0 || len(c.Replaces) > 0 && !c.Phone() && !c.Named
+}
+
 // claim is what the connection's row says of itself in the row of an account.
 func (c Connection) claim() Claim {
 	replacedBy := make([]string, 0, len(c.ReplacedBy))
@@ -114,6 +121,7 @@ type Facts struct {
 	ConnectedAt time.Time
 	Certainty   Certainty // of ConnectedAt
 	Accounts    []string
+	Named       bool // Accounts are what Terra names for this connection, and not what it inherits
 	Replaces    []string
 	ReplacedBy  []Successor
 	ClosedAt    time.Time

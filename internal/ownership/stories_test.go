@@ -99,6 +99,69 @@ func TestSuccessorIsNamedLater(t *testing.T) {
 	}
 }
 
+// A provider gives its accounts other ids, and everyone connects anew. Whatever comes first, the new connection is known under both ids: the old one, which it
+// inherits, and the one that Terra's API names for it, even if that fails at first. So the next who connects that account is seen.
+func TestAccountUnderANewID(t *testing.T) {
+	before, after := ownership.Facts{UserID: "old"}, ownership.Facts{UserID: "new"}
+	for _, test := range []struct {
+		name   string
+		events []ownership.Facts
+	}{
+		{"user_reauth first", []ownership.Facts{before, after}},
+		{"auth first", []ownership.Facts{after, before, after}},
+	} {
+		for _, fails := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, API fails %t", test.name, fails), func(t *testing.T) {
+				s := newStage(t)
+				oldID, newID := s.Keys.Account("FITBIT", "ABC123"), s.Keys.Account("FITBIT", "1234567890")
+				s.settle(t, s.record(t, ownership.Facts{UserID: "old", Provider: "FITBIT", Reference: "alice", ConnectedAt: noon, Certainty: ownership.Signed,
+					Accounts: []string{oldID}, Named: true}).UserID)
+				down, asked := fails, 0
+				s.athlete = func(string) (ownership.Profile, error) {
+					asked++
+					if down {
+						return ownership.Profile{}, errDown
+					}
+					return ownership.Profile{Provider: "FITBIT", ProviderUserID: "1234567890"}, nil
+				}
+				for i, f := range test.events {
+					f.Provider, f.Reference, f.Certainty = "FITBIT", "alice", ownership.Signed
+					switch f.ConnectedAt = noon.Add(time.Hour); {
+					case f.UserID == "old":
+						f.ConnectedAt, f.ClosedAt, f.ReplacedBy = noon, noon.Add(time.Hour), []ownership.Successor{{UserID: "new", Reference: "alice"}}
+						s.record(t, ownership.Facts{UserID: "new", Provider: "FITBIT", Reference: "alice", ConnectedAt: noon.Add(time.Hour), Certainty: ownership.Signed, Replaces: []string{"old"}})
+						s.record(t, f)
+						s.settle(t, "old", "new")
+					default:
+						s.record(t, f)
+						s.settle(t, "new")
+					}
+					if row := s.row(t, "new"); fails && i == len(test.events)-1 && (!row.ToDo || !slices.Contains(row.Accounts, oldID)) {
+						t.Errorf("while the API fails: got %+v, want it to hold what it inherits, and to wait", row)
+					}
+				}
+				down = false
+				if row := s.settle(t, "new"); row.ToDo || len(row.Accounts) != 2 || !slices.Contains(row.Accounts, oldID) || !slices.Contains(row.Accounts, newID) {
+					t.Errorf("got %+v, want it settled under both ids", row)
+				}
+				if !fails && asked != 1 {
+					t.Errorf("Terra's API was asked %d times, want once", asked)
+				}
+				if len(s.said) != 0 {
+					t.Errorf("said %+v, want nothing: alice still has it", s.said)
+				}
+
+				s.record(t, ownership.Facts{UserID: "next", Provider: "FITBIT", Reference: "bob", ConnectedAt: noon.Add(2 * time.Hour), Certainty: ownership.Signed,
+					Accounts: []string{newID}, Named: true})
+				s.settle(t, "next")
+				if len(s.said) != 1 || s.said[0].Previous.UserID != "new" || s.said[0].Current.UserID != "next" {
+					t.Errorf("said %+v, want that the account passed from alice to bob", s.said)
+				}
+			})
+		}
+	}
+}
+
 // While Terra's API is asked for a connection's time, an athlete event is recorded, whose worker crashes then. The answer cannot be stored over it, but
 // it is an answer: the time must not stay a guess.
 func TestAnswerOvertakenByAnEvent(t *testing.T) {
@@ -350,8 +413,8 @@ func TestSettleAll(t *testing.T) {
 	rows[0] = s.record(t, ownership.Facts{UserID: "old", ReplacedBy: []ownership.Successor{{UserID: "new", Reference: "bob"}}})
 	rows[1], rows[2] = s.record(t, signed("new", "bob", 1)), s.record(t, signed("other", "carol", 2, "GARMIN/k.2"))
 	result, err := s.Settle(t.Context(), rows...)
-	if err != nil || result.Transfers != 2 || result.Asked != 0 {
-		t.Errorf("got %+v, %v, want that the connection and the account passed, and Terra not asked", result, err)
+	if err != nil || result.Transfers != 2 || result.Asked != 1 {
+		t.Errorf("got %+v, %v, want that the connection and the account passed, and Terra asked only for an account of the heir's own", result, err)
 	}
 	if reads := s.Ledger.(*ledgertest.Memory).Calls("Connection"); reads > 0 {
 		t.Errorf("%d rows were read, though it was said to whom the connection passed", reads)

@@ -70,7 +70,7 @@ func (b *bench) record(userID, reference string) {
 // recordWhole records a connection that needs none.
 func (b *bench) recordWhole(userID, reference, account string) {
 	b.t.Helper()
-	b.store(ownership.Facts{UserID: userID, Provider: "GARMIN", Reference: reference, ConnectedAt: time.Now(), Certainty: ownership.Signed, Accounts: []string{account}})
+	b.store(ownership.Facts{UserID: userID, Provider: "GARMIN", Reference: reference, ConnectedAt: time.Now(), Certainty: ownership.Signed, Accounts: []string{account}, Named: true})
 }
 
 func (b *bench) store(f ownership.Facts) {

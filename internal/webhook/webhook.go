@@ -178,7 +178,7 @@ func (h *Handler) apply(ctx context.Context, until time.Time, e terra.Event, sig
 	keeper = line.watch.Over(keeper)
 	if e.Type == "athlete" {
 		if account := keeper.Keys.Account(e.User.Provider, e.ProviderUserID); account != "" {
-			facts[0].Accounts = []string{account}
+			facts[0].Accounts, facts[0].Named = []string{account}, true
 		}
 	}
 	if passing {

@@ -482,7 +482,7 @@ func TestEvents(t *testing.T) {
 				"u1 GARMIN anna signed@03:45:00 holds watch replaced by u2 anna closed 12:00:00",
 				"u2 GARMIN anna signed@05:00:00 holds watch replaces u1",
 			},
-			calls: "Claim 2, Finish 2, Insert 3, Update 2",
+			calls: "Claim 2, Finish 2, Insert 3, Update 3", asked: []string{"athlete u2"},
 		},
 		"user_reauth from one reference to another": {
 			profiles: map[string]ownership.Profile{"u1": {}, "u2": {}},

@@ -91,6 +91,7 @@ func full(userID string) ownership.Connection {
 		ConnectedAt: someTime(),
 		Certainty:   ownership.Signed,
 		Accounts:    []string{"GARMIN/k7c1.1f2e", "GARMIN/k7c1.2a3b"},
+		Named:       true,
 		Replaces:    []string{"before-1", "before-2"},
 		ReplacedBy:  []ownership.Successor{{UserID: "after-1", Reference: "tony"}, {UserID: "after-2"}},
 		ClosedAt:    someTime().Add(time.Hour),
