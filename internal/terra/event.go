@@ -67,6 +67,19 @@ func (e Event) Known() bool {
 	return e.CanChangeOwnership()
 }
 
+// dueUser reports whether an event of this type, if it has a user at all, must name its user_id. Those that tell of a request, of a file or of nothing but themselves
+// mostly have none, and nothing that they say depends on it.
+func (e Event) dueUser() bool {
+	switch e.Type {
+	case "auth":
+		return e.Status != "error"
+	case "auth_cancelled", "large_request_processing", "large_request_sending", "processing", "rate_limit_hit", "google_no_datasource",
+		"s3_payload", "lab_report.completed", "lab_report.failed", "healthcheck":
+		return false
+	}
+	return e.Known()
+}
+
 // ParseEvent reads a webhook's body, whose signature the caller has verified, in one pass and without a copy of it.
 //
 // An event that can change ownership is read to its end: truncated JSON, or anything after it, is refused, and of a repeated name the last
@@ -77,7 +90,7 @@ func (e Event) Known() bool {
 // Optional members of the wrong JSON type, and times that are not ISO 8601, read as absent.
 //
 // The errors are ErrNotJSON, ErrNoUserID and ErrReferenceTooLong. A user_id (a string of 1 to 128 bytes) is due in every event that can
-// change ownership, an auth with status "error" excepted, and in every other user or old_user of an event of known type that is not null.
+// change ownership, an auth with status "error" excepted, and in every other user or old_user that is not null of an event about a connection: data, an error, a permission.
 // Where none is due, a user without one is not Present.
 func ParseEvent(body []byte) (Event, error) {
 	var doc document
@@ -93,7 +106,7 @@ func ParseEvent(body []byte) (Event, error) {
 	default:
 		e.OldUser = User{}
 	}
-	if !e.Known() || e.Type == "auth" && e.Status == "error" {
+	if !e.dueUser() {
 		if e.User.check() != nil {
 			e.User = User{}
 		}

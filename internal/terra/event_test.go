@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,16 @@ func TestParseEvent(t *testing.T) {
 		"unknown type, user a string":     {body: `{"type":"hologram","user":"u"}`, want: Event{Type: "hologram"}},
 		"unknown type, no user_id":        {body: `{"type":"hologram","user":{"provider":"GARMIN"}}`, want: Event{Type: "hologram"}},
 		"unknown type, long reference_id": {body: `{"type":"hologram","user":{"user_id":"u","reference_id":"` + long + `1"}}`, want: Event{Type: "hologram"}},
+
+		// So are those that tell of no connection: nothing depends on their user.
+		"s3_payload, user empty":          {body: `{"type":"s3_payload","url":"https://example.com/x","user":{}}`, want: Event{Type: "s3_payload"}},
+		"healthcheck, user a string":      {body: `{"type":"healthcheck","user":"u"}`, want: Event{Type: "healthcheck"}},
+		"lab_report.failed, user_id null": {body: `{"type":"lab_report.failed","user":{"user_id":null}}`, want: Event{Type: "lab_report.failed"}},
+		"auth_cancelled, no user_id":      {body: `{"type":"auth_cancelled","user":{"provider":"GARMIN","reference_id":"r"}}`, want: Event{Type: "auth_cancelled"}},
+		"rate_limit_hit, user_id null":    {body: `{"type":"rate_limit_hit","user":{"user_id":null,"provider":"GARMIN"}}`, want: Event{Type: "rate_limit_hit"}},
+		"processing, long reference_id":   {body: `{"type":"processing","user":{"user_id":"u","reference_id":"` + long + `1"}}`, want: Event{Type: "processing"}},
+		"rate_limit_hit with user":        {body: `{"type":"rate_limit_hit","user":` + u + `}`, want: Event{Type: "rate_limit_hit", User: someone}},
+		"permission_change, no user_id":   {body: `{"type":"permission_change","user":{}}`, err: ErrNoUserID},
 
 		"empty body":                    {body: "", err: ErrNotJSON},
 		"spaces":                        {body: "  ", err: ErrNotJSON},
@@ -324,8 +335,12 @@ func slowly(body []byte) (Event, error) {
 		}
 		return nil
 	}
+	operational := []string{
+		"auth_cancelled", "large_request_processing", "large_request_sending", "processing", "rate_limit_hit", "google_no_datasource",
+		"s3_payload", "lab_report.completed", "lab_report.failed", "healthcheck",
+	}
 	switch {
-	case !e.Known(), e.Type == "auth" && e.Status == "error":
+	case !e.Known(), e.Type == "auth" && e.Status == "error", slices.Contains(operational, e.Type):
 		if fault(e.User) != nil {
 			e.User = User{}
 		}
