@@ -83,7 +83,7 @@ func (h *jsonHandler) appendAttr(line []byte, a slog.Attr) (_ []byte, metric boo
 	a.Value = a.Value.Resolve()
 	line = append(line, ',')
 	metric = measured(a)
-	if h.grouped || !metric && !(allowed(a.Key) && plain(a.Value)) {
+	if h.grouped || !metric && !loggable(a) {
 		line, _ = jsontext.AppendQuote(line, a.Key) // what is not UTF-8 is replaced, here and below
 		return append(line, `:"`+mask+`"`...), false
 	}

@@ -35,11 +35,19 @@ const mask = "[masked]"
 // masked masks each attribute that is not on the list of those that may be logged, whatever is in a group, and whatever is neither plain nor an error. A log
 // line never holds a body, a secret, a reference_id or a provider's id, whatever is passed by mistake.
 func masked(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) > 0 || !allowed(a.Key) || !plain(a.Value) {
+	if len(groups) > 0 || !loggable(a) {
 		return slog.String(a.Key, mask)
 	}
 	return a
 }
+
+// loggable reports whether an attribute that is in no group may be logged. The keys of accounts begin with a provider's name, and an event may hold anything there.
+func loggable(a slog.Attr) bool {
+	return allowed(a.Key) && plain(a.Value) && (a.Key != "account" || strings.Trim(a.Value.String(), accountKeys) == "")
+}
+
+// accountKeys are the characters in keys of accounts, and between them.
+const accountKeys = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/. "
 
 // allowed is the list of the keys that may be logged. It is asked for each attribute of each line.
 func allowed(key string) bool {

@@ -45,6 +45,7 @@ func TestPersonalDataIsMasked(t *testing.T) {
 		"a pointer":                     func(l *slog.Logger) { l.Info("webhook", "account", &row{personal}) },
 		"a list":                        func(l *slog.Logger) { l.Info("webhook", "account", []string{personal}) },
 		"a map":                         func(l *slog.Logger) { l.Info("webhook", "account", map[string]string{"x": personal}) },
+		"an account of an odd provider": func(l *slog.Logger) { l.Info("webhook", "account", "GARMIN/k7c1.1f2e "+personal+"/k7c1.1f2e") },
 		"bytes":                         func(l *slog.Logger) { l.Info("webhook", "type", []byte(personal)) },
 		"raw JSON":                      func(l *slog.Logger) { l.Info("webhook", "type", json.RawMessage(`"`+personal+`"`)) },
 		"no key":                        func(l *slog.Logger) { l.Info("webhook", []any{personal}...) },
