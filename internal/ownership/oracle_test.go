@@ -295,8 +295,13 @@ func (o *oracle) judgeRow(c *connection, r ownership.Connection) {
 			wrong("%s did not inherit", heir.user)
 		}
 	}
-	if len(r.Accounts) == 0 && r.Reference() != "" && c.id != "" && !c.gone && (!c.closed || !c.idLate) {
-		wrong("Terra knows its account")
+	if own := h.keys.Account(c.provider, c.id); own != "" && r.Reference() != "" && !c.gone && !slices.Contains(r.Accounts, own) {
+		switch {
+		case len(r.Accounts) == 0 && (!c.closed || !c.idLate):
+			wrong("Terra knows its account")
+		case len(r.Accounts) > 0 && len(c.told) == 0 && !c.idLate: // what it has inherited may be the id of before
+			wrong("Terra knows its own account")
+		}
 	}
 	// What it proves by itself.
 	if last := r.Reference(); last != "" {

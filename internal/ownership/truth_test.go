@@ -200,7 +200,7 @@ func (e *event) facts(keys ownership.AccountKeys, seen time.Time) []ownership.Fa
 		return []ownership.Facts{f, old}
 	case "athlete":
 		if account := keys.Account(e.of.c.provider, e.id); account != "" {
-			f.Accounts = []string{account}
+			f.Accounts, f.Named = []string{account}, true
 		}
 	case "deauth", "access_revoked":
 		f.ClosedAt = seen
@@ -292,7 +292,7 @@ func newConnection(d dice, k kin) *connection {
 		}
 	}
 	if !d.oneIn(6) {
-		c.id, c.idLate = c.wearable, d.oneIn(4)
+		c.id, c.idLate = choose(d, c.wearable, c.wearable, c.wearable, c.wearable+"-new"), d.oneIn(4) // the provider may have changed its ids meanwhile
 	}
 	c.reauth = choose(d, 0, 0, 0, 1, 1, 2)
 	c.nameless = c.reauth > 0 && d.oneIn(5)
