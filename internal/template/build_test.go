@@ -142,7 +142,22 @@ func TestConfigurations(t *testing.T) {
 	if n := strings.Count(config, "\nbuild_in_source = true\ncached = false\n"); n != 3 || strings.Contains(config, "cached = true") {
 		t.Errorf("%d of 3 environments are built anew every time", n)
 	}
-	overrides := regexp.MustCompile(`(?m)^  "(\w+)=(.*)",$`).FindAllStringSubmatch(config, -1)
+	override := regexp.MustCompile(`(?m)^  "(\w+)=(.*)",$`)
+	// A parameter that is left out keeps the value that the stack has, whatever the template's default. So what people are told to set for a time stands in each
+	// environment, where it can be set back; and the processor, which the build must agree with.
+	for _, part := range strings.Split(config, ".deploy.parameters]\n")[1:] {
+		part, _, _ = strings.Cut(part, "\n[")
+		var set []string
+		for _, o := range override.FindAllStringSubmatch(part, -1) {
+			set = append(set, o[1])
+		}
+		for _, name := range []string{"Architecture", "Deployment", "ReplayWindow", "Revoke", "RevokeDryRun"} {
+			if !slices.Contains(set, name) {
+				t.Errorf("an environment does not set %s: %q", name, set)
+			}
+		}
+	}
+	overrides := override.FindAllStringSubmatch(config, -1)
 	if len(overrides) == 0 {
 		t.Fatal("no parameter is set")
 	}
