@@ -136,6 +136,10 @@ func alarms(s stack) (f faults) {
 			case "ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage", "UnsettledAge", "UnidentifiableShare", "NotRevoked":
 				wanted = "Maximum"
 			}
+			// https://docs.aws.amazon.com/sns/latest/dg/sns-monitoring-using-cloudwatch.html: of a queue only what is given up.
+			if name == "NumberOfNotificationsFailed" && !strings.Contains(s.where(p["AlarmDescription"]), "to an HTTP(S) endpoint each failed attempt counts") {
+				f.add("%s speaks of what SNS gives up, but it is raised before that", alarm.id)
+			}
 			if m.stat != wanted {
 				f.add("%s: the statistic of %s is %v, want %s", alarm.id, name, m.stat, wanted)
 			}
