@@ -188,6 +188,12 @@ func TestLocalEnvironment(t *testing.T) {
 			t.Errorf("SAM passes on no %s, since the template has no such variable", name)
 		}
 	}
+	// Of other resources SAM knows the logical ids only, which are no names on AWS: people must put those in.
+	for name, value := range object(at(s.of("webhook").properties, "Environment/Variables")) {
+		if len(references(value)) > 0 && !strings.Contains(read(t, ".github/OPERATIONS.md"), "`"+name+"`") {
+			t.Errorf("nobody is told to put in %s", name)
+		}
+	}
 	got, err := settings.FromEnvironment(func(name string) string {
 		if value, set := local.Parameters[name]; set {
 			return value
