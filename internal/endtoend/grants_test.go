@@ -122,6 +122,7 @@ func grants(t *testing.T, role string) (all []grant) {
 		ManagedPolicyArns []yaml.Node `yaml:"ManagedPolicyArns"`
 		PolicyDocument    struct {
 			Statement []struct {
+				Effect    string                          `yaml:"Effect"`
 				Action    yaml.Node                       `yaml:"Action"`
 				Resource  yaml.Node                       `yaml:"Resource"`
 				Condition map[string]map[string]yaml.Node `yaml:"Condition"`
@@ -149,6 +150,9 @@ func grants(t *testing.T, role string) (all []grant) {
 	}
 	for _, policy := range policies {
 		for _, s := range properties(policy.Value).PolicyDocument.Statement {
+			if s.Effect != "Allow" {
+				continue
+			}
 			keys := []string{""}
 			for _, operands := range s.Condition {
 				if leading, is := operands["dynamodb:LeadingKeys"]; is {

@@ -153,6 +153,21 @@ var mutations = []struct {
 	{"whole", "what does not exist", "!Ref SettlePolicy, !Ref RevokePolicy", "!Ref SettlePolicy, !Ref RevokingPolicy", "RevokeRole"},
 	{"functions", "anybody's API may call", "Method: POST, Path: /webhook", "Method: POST, Path: /hook", "WebhookFunction"},
 	{"outputs", "no URL for Terra", "/webhook\n", "\n", "Outputs"},
+	{"encrypted", "the key is disabled", "EnableKeyRotation: true", "Enabled: false\n      EnableKeyRotation: true", "EncryptionKey"},
+	{"key policy", "logs may only describe the key", "['kms:Encrypt*', 'kms:Decrypt*', 'kms:ReEncrypt*', 'kms:GenerateDataKey*', 'kms:Describe*']", "['kms:Describe*']", "EncryptionKey"},
+	{"key policy", "nobody administers the key", "Action: kms:*", "Action: kms:Describe*", "EncryptionKey"},
+	{"key policy", "cloudwatch is denied the key", "- Sid: AlarmsIntoTheirTopic\n            Effect: Allow", "- Sid: AlarmsIntoTheirTopic\n            Effect: Deny", "EncryptionKey"},
+	{"least privilege", "announcing is denied", "- Sid: Announce\n            Effect: Allow", "- Sid: Announce\n            Effect: Deny", "SettlePolicy"},
+	{"least privilege", "secrets are denied", "- Sid: ReadSecrets\n            Effect: Allow", "- Sid: ReadSecrets\n            Effect: Deny", "SettlePolicy"},
+	{"least privilege", "logging denied", "Effect: Allow", "Effect: Deny", "WebhookPolicy"},
+	{"least privilege", "nobody can take on the role", "Action: 'sts:AssumeRole'", "Action: 'sts:TagSession'", "SweepRole"},
+	{"least privilege", "trust denied", "Effect: Allow", "Effect: Deny", "WebhookRole"},
+	{"least privilege", "CodeDeploy cannot assume", "Action: sts:AssumeRole", "Action: sts:GetCallerIdentity", "DeploymentRole"},
+	{"least privilege", "a permissions boundary that forbids", "Properties:", "Properties:\n      PermissionsBoundary: arn:aws:iam::aws:policy/AWSDenyAll", "WebhookRole"},
+	{"topics", "alarm policy on the other topic", "Action: sns:Publish\n            Resource: !Ref AlarmsTopic", "Action: sns:Publish\n            Resource: !Ref TransfersTopic", "AlarmsTopicPolicy"},
+	{"topics", "everybody may subscribe", "- Sid: TlsOnly", "- Sid: Open\n            Effect: Allow\n            Principal: '*'\n            Action: sns:Subscribe\n            Resource: !Ref TransfersTopic\n            Condition: { StringEquals: { 'aws:SourceAccount': !Ref AWS::AccountId } }\n          - Sid: TlsOnly", "TransfersTopicPolicy"},
+	{"topics", "a queue open to the world", "- Sid: TlsOnly", "- Sid: Open\n            Effect: Allow\n            Principal: '*'\n            Action: sqs:*\n            Resource: !GetAtt SweepDeadLetters.Arn\n          - Sid: TlsOnly", "SweepDeadLettersPolicy"},
+	{"topics", "dead letters of the revoke function open to the world", "- Sid: TlsOnly", "- Sid: Open\n            Effect: Allow\n            Principal: '*'\n            Action: sqs:*\n            Resource: !GetAtt RevokeDeadLetters.Arn\n          - Sid: TlsOnly", "RevokeDeadLettersPolicy"},
 }
 
 func TestMutations(t *testing.T) {

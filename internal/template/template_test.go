@@ -235,6 +235,9 @@ func encrypted(s stack) (f faults) {
 	for _, key := range s.resources("AWS::KMS::Key") {
 		f.want(key.properties, "EnableKeyRotation", `true`)
 		f.want(key.properties, "PendingWindowInDays", `30`)
+		if enabled := key.properties["Enabled"]; enabled != nil && enabled != true {
+			f.add("the key is disabled: nothing can be read or written")
+		}
 	}
 	return f
 }
@@ -247,7 +250,11 @@ func keyPolicy(s stack) (f faults) {
 	}
 	statements := map[string]any{}
 	for _, statement := range list(at(s.of("key").properties, "KeyPolicy/Statement")) {
-		statements[text(at(statement, "Principal"))] = statement
+		principal := text(at(statement, "Principal"))
+		if statements[principal] != nil {
+			f.add("two statements are about %s", principal)
+		}
+		statements[principal] = statement
 	}
 	wanted := map[string]string{
 		`{"AWS":"arn:aws-odd:iam::111122223333:root"}`:  "nobody could ever change it",
@@ -264,12 +271,20 @@ func keyPolicy(s stack) (f faults) {
 		}
 	}
 	for principal, statement := range statements {
+		f.want(statement, "Effect", `"Allow"`)
 		switch {
 		case wanted[principal] == "":
 			f.add("%s may use the key", principal)
 		case strings.Contains(principal, "cloudwatch"), strings.Contains(principal, "sns."):
 			f.want(statement, "Condition", ofTheAccount)
 			f.want(statement, "Action", `["kms:GenerateDataKey*","kms:Decrypt"]`)
+		case strings.Contains(principal, "logs."):
+			f.want(statement, "Action", `["kms:Encrypt*","kms:Decrypt*","kms:ReEncrypt*","kms:GenerateDataKey*","kms:Describe*"]`)
+			if operators := keys(at(statement, "Condition")); !slices.Equal(operators, []string{"ArnLike"}) {
+				f.add("any log may use the key: %q", operators)
+			}
+		default:
+			f.want(statement, "Action", `"kms:*"`)
 		}
 	}
 	patterns := at(statements[`{"Service":"logs.eu-central-1.amazonaws.com"}`], "Condition/ArnLike/kms:EncryptionContext:aws:logs:arn")
@@ -354,6 +369,11 @@ func leastPrivilege(s stack) (f faults) {
 			f.want(r.properties, "AssumeRolePolicyDocument/Statement/0/Condition", ofTheAccount)
 		}
 		f.want(r.properties, "AssumeRolePolicyDocument/Statement/0/Principal", fmt.Sprintf(`{"Service":"%s.amazonaws.com"}`, service))
+		f.want(r.properties, "AssumeRolePolicyDocument/Statement/0/Action", `"sts:AssumeRole"`)
+		f.want(r.properties, "AssumeRolePolicyDocument/Statement/0/Effect", `"Allow"`)
+		if r.properties["PermissionsBoundary"] != nil {
+			f.add("%s has a boundary, which may take away what it is granted", name)
+		}
 		if len(list(at(r.properties, "AssumeRolePolicyDocument/Statement"))) != 1 {
 			f.add("others, too, may take on %s", name)
 		}
@@ -395,6 +415,9 @@ func allowed(s stack, statement any) (grants []string) {
 			}
 		}
 	}
+	if effect := at(statement, "Effect"); effect != "Allow" {
+		limit += fmt.Sprint(" is ", effect)
+	}
 	for _, action := range list(at(statement, "Action")) {
 		for _, on := range list(at(statement, "Resource")) {
 			for _, via := range vias {
@@ -420,7 +443,10 @@ func topics(s stack) (f faults) {
 		for _, statement := range s.policyOf("AWS::SNS::TopicPolicy", "Topics", topic.id) {
 			tls = tls || s.tlsOnly(statement, "sns:Publish", topic.id)
 			if at(statement, "Effect") == "Allow" {
-				alarms = alarms || text(at(statement, "Principal")) == `{"Service":"cloudwatch.amazonaws.com"}` && at(statement, "Action") == "sns:Publish"
+				if text(at(statement, "Principal")) != `{"Service":"cloudwatch.amazonaws.com"}` || at(statement, "Action") != "sns:Publish" {
+					f.add("%s is open to %s", topic.id, text(at(statement, "Principal")))
+				}
+				alarms = alarms || s.where(at(statement, "Resource")) == s.named(topic.id)
 				f.want(statement, "Condition", ofTheAccount)
 			}
 		}
@@ -434,6 +460,11 @@ func topics(s stack) (f faults) {
 	for _, queue := range s.resources("AWS::SQS::Queue") {
 		if !slices.ContainsFunc(s.policyOf("AWS::SQS::QueuePolicy", "Queues", queue.id), func(statement any) bool { return s.tlsOnly(statement, "sqs:*", queue.id) }) {
 			f.add("%s takes messages without TLS", queue.id)
+		}
+		for _, statement := range s.policyOf("AWS::SQS::QueuePolicy", "Queues", queue.id) {
+			if at(statement, "Effect") == "Allow" && text(at(statement, "Principal")) != `{"Service":"sns.amazonaws.com"}` {
+				f.add("%s is open to %s", queue.id, text(at(statement, "Principal")))
+			}
 		}
 	}
 	var emails []string
