@@ -38,6 +38,19 @@ var watched = []string{
 	"Handover Crowded", "Handover TerraFailures", "Handover TerraLimited", "Handover AnnouncementFailures", "Handover NotRevoked",
 }
 
+// refusals are the metrics that a filter of the API's log makes, and the status that each counts.
+var refusals = map[string]string{"GatewayTooLarge": "413", "GatewayThrottled": "429", "GatewayUnreadable": "400"}
+
+// highest is the highest threshold at which an alarm still comes in time, or at all: what counts single things tells of the first.
+var highest = map[string]int{
+	"Latency":                       8000,      // Terra waits no longer
+	"Duration":                      6999,      // the function gives up after 7 s
+	"SignatureFailures":             10,        // Terra tries one webhook about as often
+	"UnidentifiableShare":           50,        // percent
+	"UnsettledAge":                  4 * 3600,  // a connection is tried each hour
+	"ApproximateAgeOfOldestMessage": 24 * 3600, // the queue forgets after four days
+}
+
 // metric says what a metric is of, as in watched, or why it does not exist. dimension is its one dimension, which holds value.
 func (s *stack) metric(namespace, name, dimension any, value any) (of string, fault error) {
 	metric := fmt.Sprint(namespace, " ", name)
@@ -72,7 +85,7 @@ func (s *stack) filtered(name string) bool {
 		for _, made := range list(filter.properties["MetricTransformations"]) {
 			if at(made, "MetricNamespace") == telemetry.Namespace && at(made, "MetricName") == name && at(made, "MetricValue") == "1" &&
 				text(at(made, "Dimensions")) == `[{"Key":"Stack","Value":"$.stack"}]` && at(made, "DefaultValue") == nil && s.where(filter.properties["LogGroupName"]) == "api logs.Ref" {
-				return regexp.MustCompile(`^\{ \$\.route = "POST /webhook" && \$\.status = \d{3} \}$`).MatchString(fmt.Sprint(filter.properties["FilterPattern"]))
+				return filter.properties["FilterPattern"] == fmt.Sprintf(`{ $.route = "POST /webhook" && $.status = %s }`, refusals[name])
 			}
 		}
 	}
@@ -87,8 +100,8 @@ func alarms(s stack) (f faults) {
 		if s.where(at(p, "AlarmActions/0")) != "alarms" || len(list(p["AlarmActions"])) != 1 {
 			f.add("%s tells %s", alarm.id, text(p["AlarmActions"]))
 		}
-		if p["ActionsEnabled"] != nil || p["Unit"] != nil {
-			f.add("%s: ActionsEnabled or Unit", alarm.id)
+		if p["ActionsEnabled"] != nil || p["Unit"] != nil || p["EvaluateLowSampleCountPercentile"] != nil { // a quiet app's percentiles are of few samples
+			f.add("%s: ActionsEnabled, Unit or EvaluateLowSampleCountPercentile", alarm.id)
 		}
 
 		// A simple alarm names its metric itself, one with an expression in its list.
@@ -99,13 +112,19 @@ func alarms(s stack) (f faults) {
 		}
 		if p["Metrics"] != nil {
 			found = nil
+			var all []string
 			for _, query := range list(p["Metrics"]) {
 				if stat := at(query, "MetricStat"); stat != nil {
 					f.want(query, "ReturnData", `false`)
 					found = append(found, metric{at(stat, "Metric"), at(stat, "Period"), at(stat, "Stat")})
+					all = append(all, fmt.Sprintf("FILL(%v, 0)", at(query, "Id")))
 				} else if at(query, "ReturnData") == false {
 					f.add("%s looks at nothing", alarm.id)
 				}
+			}
+			// One of them is enough, also where the other has no data.
+			if expression := at(p, "Metrics/0/Expression"); expression != "MAX(["+strings.Join(all, ", ")+"])" {
+				f.add("%s looks at %v", alarm.id, expression)
 			}
 		}
 		for _, m := range found {
@@ -127,6 +146,13 @@ func alarms(s stack) (f faults) {
 			}
 			if enough, has := p["DatapointsToAlarm"]; has && (number(enough) > evaluated || number(enough) == 0) {
 				f.add("%s: %v data points out of %d", alarm.id, enough, evaluated)
+			}
+			// What fails now and then does not fail in each period; and within an hour it must be told.
+			if p["TreatMissingData"] != "breaching" && (p["DatapointsToAlarm"] == nil && evaluated != 1 || period*evaluated > 3600) {
+				f.add("%s wants each of %d periods of %d s to be bad", alarm.id, evaluated, period)
+			}
+			if most := max(1, highest[name]); number(p["Threshold"]) > most {
+				f.add("%s: %s does not reach %v in time", alarm.id, name, p["Threshold"])
 			}
 			// What is counted is summed up; what is measured now and then has a greatest value; of times the slow ones count.
 			wanted := "Sum"
@@ -150,6 +176,15 @@ func alarms(s stack) (f faults) {
 			case "Accepted", "Heartbeats", "Sweeps":
 				missing, comparison = "breaching", "LessThanThreshold"
 				f.want(p, "Threshold", `1`)
+				quiet := number(s.values["QuietHours"])
+				if quiet == 0 {
+					quiet = 24
+				}
+				// A heartbeat is due every five minutes, a sweep every minute: a period must be that long, or the alarm is always raised.
+				due, within := map[string]int{"Accepted": 3600, "Heartbeats": 300, "Sweeps": 60}[name], map[string]int{"Accepted": quiet * 3600, "Heartbeats": 900, "Sweeps": 300}[name]
+				if period < due || period*evaluated != within || p["DatapointsToAlarm"] != nil {
+					f.add("%s: silence of %d s is an alarm, in %d periods; want %d s in periods of at least %d", alarm.id, period*evaluated, evaluated, within, due)
+				}
 			case "UnidentifiableShare", "NotRevoked":
 				missing = "ignore"
 			}
@@ -225,6 +260,9 @@ func composite(s stack) (f faults) {
 		if s.where(at(all.properties, actions+"/0")) != "alarms" {
 			f.add("%s go to %s", actions, text(all.properties[actions]))
 		}
+	}
+	if all.properties["ActionsEnabled"] != nil || all.properties["ActionsSuppressor"] != nil {
+		f.add("%s tells nobody, or not always", all.id)
 	}
 	rule, _ := at(all.properties, "AlarmRule/Fn::Sub").(string)
 	var wanted []string

@@ -570,6 +570,9 @@ func functions(s stack) (f faults) {
 		}
 		roles[role] = name
 		f.want(function.properties, "LoggingConfig/LogFormat", `"JSON"`)
+		if level := at(function.properties, "LoggingConfig/ApplicationLogLevel"); level != nil { // metrics are in lines of INFO, which is Lambda's default
+			f.add("of %s only lines of %v are kept, and the metrics in them", name, level)
+		}
 		f.want(function.properties, "Runtime", `"provided.al2023"`)
 		f.want(function.properties, "Architectures", architecture)
 		f.want(function.properties, "Handler", `"bootstrap"`)
@@ -598,6 +601,9 @@ func functions(s stack) (f faults) {
 	f.want(s.of("webhook").properties, "Timeout", `10`)
 	for _, group := range s.resources("AWS::Logs::LogGroup") {
 		f.want(group.properties, "RetentionInDays", `365`)
+		if class := group.properties["LogGroupClass"]; class != nil && class != "STANDARD" { // the others make no metrics, and can have no filter
+			f.add("the lines of %s make no metrics: its class is %v", group.id, class)
+		}
 	}
 	for _, permission := range s.resources("AWS::Lambda::Permission") {
 		f.is(s, permission.properties, "FunctionName", "webhook:live")
