@@ -190,6 +190,15 @@ var mutations = []struct {
 	{"composite", "a composite that tells nobody", "AlarmActions: [!Ref AlarmsTopic]", "ActionsEnabled: false\n      AlarmActions: [!Ref AlarmsTopic]", "NeedsAPersonAlarm"},
 	{"composite", "a composite that is suppressed", "AlarmActions: [!Ref AlarmsTopic]", "ActionsSuppressor: !Ref QuietAlarm\n      ActionsSuppressorExtensionPeriod: 60\n      ActionsSuppressorWaitPeriod: 60\n      AlarmActions: [!Ref AlarmsTopic]", "NeedsAPersonAlarm"},
 	{"alarms", "an hour of failures in a row", "EvaluationPeriods: 1\n", "EvaluationPeriods: 60\n", "NotDeliveredAlarm"},
+	{"parameters", "concurrency without guard", "      - Assert: !Not [!Equals [!Ref WebhookConcurrency, '0']]\n        AssertDescription: WebhookConcurrency 0 would refuse every webhook. Say -1 to reserve none.\n", "", "ConcurrencyIsNotZero"},
+	{"parameters", "the rule never fails", "!Not [!Equals [!Ref SweepConcurrency, '0']]", "!Not [!Equals [!Ref SweepConcurrency, '-2']]", "ConcurrencyIsNotZero"},
+	{"parameters", "in the clear to Terra", "^https://", "^https?://", "TerraApiUrl"},
+	{"parameters", "a key's alias", ":key/[A-Za-z0-9-]+$", ":(key|alias)/[A-Za-z0-9-]+$", "  KeyArn"},
+	{"parameters", "hours beyond what CloudWatch takes", "MaxValue: 168", "MaxValue: 1000", "QuietHours"},
+	{"parameters", "more memory than a new account may use", "MaxValue: 3008", "MaxValue: 30000", "WebhookMemory"},
+	{"parameters", "a replay window of years", "[0-9]{0,2}h", "[0-9]{0,4}h", "ReplayWindow"},
+	{"parameters", "a source with a space", "[A-Za-z0-9./_-]*$", "[A-Za-z0-9./_ -]*$", "Source"},
+	{"parameters", "SAR licence lost", "LicenseUrl: LICENSE", "Licence: LICENSE", "AWS::ServerlessRepo::Application"},
 }
 
 func TestMutations(t *testing.T) {

@@ -984,6 +984,34 @@ func rollback(s stack) (f faults) {
 	return f
 }
 
+// outOfRange are values of each parameter that are refused.
+var outOfRange = map[string][]string{
+	"TerraApiUrl":  {"http://api.tryterra.co/v2", "https://api.tryterra.co/v2/", "api.tryterra.co/v2", "https://" + strings.Repeat("a", 57)},
+	"ReplayWindow": {"26", "0h", "1.5h", "1000h", "10000m", "1d"}, "WatchDataEvents": {"yes"}, "Source": {"", "two words", "-a", strings.Repeat("a", 33)},
+	"TransfersTopicType": {"FIFO"}, "Revoke": {"on", "newest"}, "RevokeDryRun": {"yes"}, "NotRevokedAfter": {"24", "0h", "30m", "10000h"},
+	"Retention": {"99h", "400d", "100000h"}, "Architecture": {"amd64"}, "WebhookMemory": {"127", "3009"}, "WebhookConcurrency": {"-2", "0", "10001"},
+	"SweepConcurrency": {"-2", "0", "11"}, "RateLimit": {"0", "10001"}, "BurstLimit": {"0", "5001"}, "AlarmEmail": {"team", "a b@example.com", "a@example.com,b@example.com"},
+	"QuietHours": {"0", "169"}, "LogRetentionDays": {"7", "366"}, "WebhookTracing": {"On"}, "Deployment": {"Canary10Percent30Minutes"},
+	"KeyArn": {"0a1b2c3d", "arn:aws:kms:eu-central-1:111122223333:alias/handover"},
+}
+
+// broken returns what the template's rules say about the value of a parameter; nothing if they accept it.
+func broken(whole template, parameter, value string) (said []string) {
+	r := resolver{values: map[string]any{}}
+	for _, name := range keys(whole["Parameters"]) {
+		r.values[name] = whole.at("Parameters/" + name + "/Default")
+	}
+	r.values[parameter] = value
+	for _, rule := range keys(whole["Rules"]) {
+		for _, assertion := range list(whole.at("Rules/" + rule + "/Assertions")) {
+			if condition, _ := at(assertion, "Assert").(map[string]any); !r.holds(condition) {
+				said = append(said, fmt.Sprint(at(assertion, "AssertDescription")))
+			}
+		}
+	}
+	return said
+}
+
 func parameters(s stack) (f faults) {
 	var grouped []string
 	for _, group := range list(s.whole.at("Metadata/AWS::CloudFormation::Interface/ParameterGroups")) {
@@ -1021,7 +1049,20 @@ func parameters(s stack) (f faults) {
 			f.add("%s: no credential goes through a parameter", name)
 		}
 	}
-	for _, path := range []string{"Name", "Description", "Author", "SpdxLicenseId", "SemanticVersion", "SourceCodeUrl"} {
+	for _, name := range names {
+		if len(outOfRange[name]) == 0 {
+			f.add("the test knows no value of %s that is out of range", name)
+		}
+		for _, value := range outOfRange[name] {
+			if len(permits(s.whole.at("Parameters/"+name), value)) == 0 && len(broken(s.whole, name, value)) == 0 {
+				f.add("%s may be %q", name, value)
+			}
+		}
+		if rules := broken(s.whole, name, fmt.Sprint(s.whole.at("Parameters/"+name+"/Default"))); len(rules) > 0 {
+			f.add("the default of %s is refused: %q", name, rules)
+		}
+	}
+	for _, path := range []string{"Name", "Description", "Author", "SpdxLicenseId", "LicenseUrl", "ReadmeUrl", "SemanticVersion", "SourceCodeUrl"} {
 		if s.whole.at("Metadata/AWS::ServerlessRepo::Application/"+path) == nil {
 			f.add("the Serverless Application Repository wants %s", path)
 		}
