@@ -199,6 +199,12 @@ var mutations = []struct {
 	{"parameters", "a replay window of years", "[0-9]{0,2}h", "[0-9]{0,4}h", "ReplayWindow"},
 	{"parameters", "a source with a space", "[A-Za-z0-9./_-]*$", "[A-Za-z0-9./_ -]*$", "Source"},
 	{"parameters", "SAR licence lost", "LicenseUrl: LICENSE", "Licence: LICENSE", "AWS::ServerlessRepo::Application"},
+	{"names", "alarms topic with a fixed name", "SignatureVersion: '2'", "TopicName: handover-alarms\n      SignatureVersion: '2'", "AlarmsTopic"},
+	{"names", "an alarm with a fixed name", "Namespace: Handover", "AlarmName: quiet\n      Namespace: Handover", "QuietAlarm"},
+	{"names", "a dead-letter queue with a fixed name", "MessageRetentionPeriod", "QueueName: sweep-dead-letters\n      MessageRetentionPeriod", "SweepDeadLetters"},
+	{"names", "a function with a fixed name", "Description: Verifies", "FunctionName: webhook\n      Description: Verifies", "WebhookFunction"},
+	{"names", "a dashboard with a fixed name", "DashboardBody", "DashboardName: handover\n      DashboardBody", "Dashboard"},
+	{"names", "a role with a fixed name", "AssumeRolePolicyDocument", "RoleName: sweep\n      AssumeRolePolicyDocument", "SweepRole"},
 }
 
 func TestMutations(t *testing.T) {

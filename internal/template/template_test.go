@@ -58,6 +58,7 @@ type promise struct {
 var promises = []promise{
 	{"whole", whole},
 	{"kept", kept},
+	{"names", names},
 	{"tables", tables},
 	{"secrets", secrets},
 	{"encrypted", encrypted},
@@ -167,6 +168,23 @@ func kept(s stack) (f faults) {
 		for _, property := range []string{"TableName", "Name"} {
 			if r.properties[property] != nil {
 				f.add("%s has a fixed name: a new stack would collide with what the old one left", id)
+			}
+		}
+	}
+	return f
+}
+
+// names: two stacks of one account do not collide. CloudFormation makes a name for whatever has none; one that is given begins with the stack's.
+func names(s stack) (f faults) {
+	for kind, property := range map[string]string{
+		"AWS::CloudWatch::Alarm": "AlarmName", "AWS::CloudWatch::CompositeAlarm": "AlarmName", "AWS::CloudWatch::Dashboard": "DashboardName",
+		"AWS::CodeDeploy::Application": "ApplicationName", "AWS::DynamoDB::Table": "TableName", "AWS::IAM::ManagedPolicy": "ManagedPolicyName", "AWS::IAM::Role": "RoleName",
+		"AWS::Lambda::Function": "FunctionName", "AWS::Logs::LogGroup": "LogGroupName", "AWS::Scheduler::Schedule": "Name", "AWS::SecretsManager::Secret": "Name",
+		"AWS::SNS::Topic": "TopicName", "AWS::SQS::Queue": "QueueName",
+	} {
+		for _, r := range s.resources(kind) {
+			if name := r.properties[property]; name != nil && !strings.Contains(fmt.Sprint(name), "some-stack") {
+				f.add("%s is called %v in every stack", r.id, name)
 			}
 		}
 	}
