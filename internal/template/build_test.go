@@ -28,6 +28,9 @@ func TestBuild(t *testing.T) {
 	makefile := read(t, "Makefile")
 	for _, function := range s.resources("AWS::Serverless::Function") {
 		folder := strings.ToLower(strings.TrimSuffix(function.id, "Function"))
+		if method := at(function.whole, "Metadata/BuildMethod"); method != "makefile" { // SAM's own links libc, and stamps version control into the file
+			t.Errorf("%s is built by %v", function.id, method)
+		}
 		if _, err := os.Stat(filepath.Join(top, "functions", folder, "main.go")); err != nil {
 			t.Error(err)
 		}

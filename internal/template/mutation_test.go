@@ -205,6 +205,23 @@ var mutations = []struct {
 	{"names", "a function with a fixed name", "Description: Verifies", "FunctionName: webhook\n      Description: Verifies", "WebhookFunction"},
 	{"names", "a dashboard with a fixed name", "DashboardBody", "DashboardName: handover\n      DashboardBody", "Dashboard"},
 	{"names", "a role with a fixed name", "AssumeRolePolicyDocument", "RoleName: sweep\n      AssumeRolePolicyDocument", "SweepRole"},
+	{"sweep", "sweep's dead letters gone within a minute", "MessageRetentionPeriod: 345600", "MessageRetentionPeriod: 60", "SweepDeadLetters"},
+	{"revoke", "messages too large for the queue", "VisibilityTimeout: 900", "MaximumMessageSize: 1024\n      VisibilityTimeout: 900", "RevokeQueue"},
+	{"rollback", "deployments all at once", "Type: !Ref Deployment", "Type: AllAtOnce", "WebhookFunction"},
+	{"rollback", "revoke deployed all at once", "Type: !Ref Deployment", "Type: AllAtOnce", "RevokeFunction"},
+	{"sweep", "a sweep that is a day late", "MaximumEventAgeInSeconds: 60", "MaximumEventAgeInSeconds: 86400", "SweepSchedule"},
+	{"sweep", "a sweep some time in a quarter of an hour", "{ Mode: 'OFF' }", "{ Mode: FLEXIBLE, MaximumWindowInMinutes: 15 }", "SweepSchedule"},
+	{"sweep", "the schedule ends", "ScheduleExpression: rate(1 minute)", "ScheduleExpression: rate(1 minute)\n      EndDate: '2027-01-01T00:00:00Z'", "SweepSchedule"},
+	{"tables", "a table that takes one write a second", "BillingMode: PAY_PER_REQUEST", "BillingMode: PAY_PER_REQUEST\n      OnDemandThroughput: { MaxWriteRequestUnits: 1 }", "AccountsTable"},
+	{"secrets", "the account key is replicated elsewhere", "GenerateSecretString:", "ReplicaRegions: [{ Region: us-west-2 }]\n      GenerateSecretString:", "AccountKeySecret"},
+	{"outputs", "replay takes the live queue for dead letters", "Value: !Ref RevokeDeadLetters", "Value: !Ref RevokeQueue", "Outputs"},
+	{"outputs", "sweep now invokes the webhook", "Value: !Ref SweepFunction", "Value: !Ref WebhookFunction", "Outputs"},
+	{"outputs", "the pager on another alarm", "Value: !Ref NeedsAPersonAlarm", "Value: !Ref QuietAlarm", "Outputs"},
+	{"way in", "warnings pass", "FailOnWarnings: true", "FailOnWarnings: false", "WebhookApi"},
+	{"way in", "CORS for everybody", "FailOnWarnings: true", "FailOnWarnings: true\n      CorsConfiguration: true", "WebhookApi"},
+	{"way in", "no throttling of the one route", "AccessLogSettings:", "RouteSettings: { 'POST /webhook': { ThrottlingRateLimit: 100000 } }\n      AccessLogSettings:", "WebhookApi"},
+	{"revoke", "revoke filters everything out", "BatchSize: 5", "FilterCriteria: { Filters: [{ Pattern: '{\"body\":{\"none\":[\"x\"]}}' }] }\n            BatchSize: 5", "RevokeFunction"},
+	{"revoke", "revoke waits five minutes for a batch", "BatchSize: 5", "MaximumBatchingWindowInSeconds: 300\n            BatchSize: 5", "RevokeFunction"},
 }
 
 func TestMutations(t *testing.T) {

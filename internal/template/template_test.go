@@ -204,6 +204,9 @@ func tables(s stack) (f faults) {
 		f.want(table.properties, "DeletionProtectionEnabled", `true`)
 		f.want(table.properties, "PointInTimeRecoverySpecification", `{"PointInTimeRecoveryEnabled":true,"RecoveryPeriodInDays":35}`)
 		f.want(table.properties, "TimeToLiveSpecification", `{"AttributeName":"expires_at","Enabled":true}`)
+		if table.properties["OnDemandThroughput"] != nil {
+			f.add("%s has a maximum of throughput", table.id)
+		}
 	}
 	return f
 }
@@ -213,6 +216,11 @@ func secrets(s stack) (f faults) {
 	f.want(s.of("terra secret").properties, "SecretString", `"{\"signing_secrets\":[]}"`)
 	f.want(s.of("account key").properties, "GenerateSecretString", `{"PasswordLength":64,"ExcludeCharacters":"ghijklmnopqrstuvwxyz",
 		"ExcludeUppercase":true,"ExcludePunctuation":true,"IncludeSpace":false,"RequireEachIncludedType":false}`)
+	for _, secret := range s.resources("AWS::SecretsManager::Secret") {
+		if secret.properties["ReplicaRegions"] != nil {
+			f.add("%s leaves the region", secret.id)
+		}
+	}
 	// And what is left to generate from is what the functions accept, all of it.
 	excluded, _ := at(s.of("account key").properties, "GenerateSecretString/ExcludeCharacters").(string)
 	left := strings.Map(func(c rune) rune {
@@ -543,6 +551,13 @@ func wayIn(s stack) (f faults) {
 		f.add("there are %d stages", len(stages))
 		return f
 	}
+	if routes := stages[0].properties["RouteSettings"]; routes != nil {
+		f.add("a route has limits of its own: %s", text(routes))
+	}
+	if origins := at(s.of("api").properties, "Body/x-amazon-apigateway-cors"); origins != nil {
+		f.add("the gateway answers browsers: %s", text(origins))
+	}
+	f.want(s.of("api").properties, "FailOnWarnings", `true`)
 	f.want(stages[0].properties, "DefaultRouteSettings", `{"ThrottlingRateLimit":500,"ThrottlingBurstLimit":1000}`)
 	f.is(s, stages[0].properties, "AccessLogSettings/DestinationArn", "api logs")
 
@@ -647,6 +662,11 @@ func sweep(s stack) (f faults) {
 	if retries := number(at(schedule, "Target/RetryPolicy/MaximumRetryAttempts")); retries < 1 {
 		f.add("a sweep that cannot be started is not tried again")
 	}
+	f.want(schedule, "Target/RetryPolicy/MaximumEventAgeInSeconds", `60`) // then the next one is due
+	f.want(schedule, "FlexibleTimeWindow", `{"Mode":"OFF"}`)
+	if schedule["StartDate"] != nil || schedule["EndDate"] != nil {
+		f.add("the schedule begins or ends")
+	}
 	if schedule["Name"] != nil {
 		f.add("the schedule has a fixed name: two stacks would collide")
 	}
@@ -660,6 +680,9 @@ func sweep(s stack) (f faults) {
 		f.want(config.properties, "MaximumEventAgeInSeconds", `60`)
 		f.want(config.properties, "MaximumRetryAttempts", `0`)
 		f.is(s, config.properties, "DestinationConfig/OnFailure/Destination", "sweep dead letters")
+	}
+	if keeps := number(s.of("sweep dead letters").properties["MessageRetentionPeriod"]); keeps < 4*24*3600 {
+		f.add("what failed of a sweep is gone after %d s, before anybody is back from a weekend", keeps)
 	}
 	if s.of("sweep dead letters").kind != "AWS::SQS::Queue" || s.of("sweep dead letters").properties["FifoQueue"] != nil {
 		f.add("what failed of a sweep goes to no standard queue, which EventBridge Scheduler needs")
@@ -700,12 +723,18 @@ func revoke(s stack) (f faults) {
 	if enabled := source["Enabled"]; enabled != nil && enabled != true {
 		f.add("the source of announcements is off")
 	}
+	if source["FilterCriteria"] != nil || source["MaximumBatchingWindowInSeconds"] != nil {
+		f.add("the source drops announcements, or waits for more")
+	}
 	timeout, batch := number(function["Timeout"]), number(source["BatchSize"])
 	if each, margin := 10, 1; batch == 0 || batch*each+margin > timeout {
 		f.add("%d messages of %d s each do not fit into %d s", batch, each, timeout)
 	}
 
 	queue := s.of("revoke queue").properties
+	if queue["MaximumMessageSize"] != nil || queue["DelaySeconds"] != nil {
+		f.add("the queue takes not every message, or not at once")
+	}
 	f.is(s, queue, "RedrivePolicy/deadLetterTargetArn", "revoke dead letters")
 	f.want(queue, "RedrivePolicy/maxReceiveCount", `8`)
 	visibility := number(queue["VisibilityTimeout"])
@@ -979,6 +1008,7 @@ func rollback(s stack) (f faults) {
 			}
 			continue
 		}
+		f.want(group.properties, "DeploymentConfigName", `"CodeDeployDefault.LambdaCanary10Percent5Minutes"`)
 		f.want(group.properties, "AlarmConfiguration/Enabled", `true`)
 		f.want(group.properties, "AutoRollbackConfiguration/Enabled", `true`)
 		if !slices.Contains(list(at(group.properties, "AutoRollbackConfiguration/Events")), any("DEPLOYMENT_STOP_ON_ALARM")) {
@@ -1109,17 +1139,24 @@ func permits(parameter any, value string) (f faults) {
 }
 
 func outputs(s stack) (f faults) {
-	for name, value := range map[string]string{
-		"WebhookUrl":           "https://api.Ref.execute-api.eu-central-1.example.net/webhook",
-		"TransfersTopicArn":    "transfers",
-		"AlarmsTopicArn":       "alarms",
-		"TerraSecretArn":       "terra secret",
-		"AccountKeySecretArn":  "account key",
-		"AccountsTableName":    "accounts.Ref",
-		"ConnectionsTableName": "connections.Ref",
-		"EncryptionKeyArn":     "key",
-		"DashboardUrl":         "https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#dashboards/dashboard/Dashboard.Ref",
-	} {
+	wanted := map[string]string{
+		"WebhookUrl":            "https://api.Ref.execute-api.eu-central-1.example.net/webhook",
+		"TransfersTopicArn":     "transfers",
+		"AlarmsTopicArn":        "alarms",
+		"TerraSecretArn":        "terra secret",
+		"AccountKeySecretArn":   "account key",
+		"AccountsTableName":     "accounts.Ref",
+		"ConnectionsTableName":  "connections.Ref",
+		"EncryptionKeyArn":      "key",
+		"DashboardUrl":          "https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#dashboards/dashboard/Dashboard.Ref",
+		"NeedsAPersonAlarmName": "composite.Ref",
+		"WebhookFunctionName":   "webhook.Ref",
+		"SweepFunctionName":     "sweep.Ref",
+	}
+	if s.values["Revoke"] != "" {
+		wanted["RevokeFunctionName"], wanted["RevokeDeadLettersUrl"] = "revoke.Ref", "revoke dead letters.Ref"
+	}
+	for name, value := range wanted {
 		f.is(s, s.template, "Outputs/"+name+"/Value", value)
 	}
 	for _, name := range keys(s.template["Outputs"]) {
