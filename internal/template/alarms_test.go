@@ -261,6 +261,9 @@ func composite(s stack) (f faults) {
 			f.add("%s go to %s", actions, text(all.properties[actions]))
 		}
 	}
+	if !strings.Contains(s.where(all.properties["AlarmDescription"]), "AlarmActions[0]=='alarms'") { // the name of another stack may begin with this one's
+		f.add("%s has people look at the alarms of other stacks, too", all.id)
+	}
 	if all.properties["ActionsEnabled"] != nil || all.properties["ActionsSuppressor"] != nil {
 		f.add("%s tells nobody, or not always", all.id)
 	}

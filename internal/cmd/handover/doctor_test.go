@@ -200,7 +200,8 @@ func (d *deployment) alarm(name string, acts bool, state cloudwatchtypes.StateVa
 	client := cloudwatch.NewFromConfig(d.cloud.config)
 	_, err := client.PutMetricAlarm(d.ctx, &cloudwatch.PutMetricAlarmInput{
 		AlarmName: &name, AlarmDescription: aws.String("what the alarm's description says to do"), ActionsEnabled: &acts, Namespace: aws.String("Handover"),
-		MetricName: aws.String("Unsettled"), Statistic: cloudwatchtypes.StatisticSum, Period: aws.Int32(60), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		AlarmActions: []string{d.outputs[deployed.AlarmsTopic]},
+		MetricName:   aws.String("Unsettled"), Statistic: cloudwatchtypes.StatisticSum, Period: aws.Int32(60), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
 		ComparisonOperator: cloudwatchtypes.ComparisonOperatorGreaterThanThreshold,
 	})
 	d.must(err)
@@ -241,6 +242,7 @@ func TestDoctor(t *testing.T) {
 	c := newCloud(t)
 
 	t.Run("well", func(t *testing.T) {
+		c.deploy(t, "well-staging", nil).alarm("well-staging-Raised", true, cloudwatchtypes.StateValueAlarm) // another stack's, in the same account
 		faults, all, status := c.deploy(t, "well", nil).examine()
 		if len(faults) > 0 || status != 0 {
 			t.Errorf("a stack that is well has faults: %q, and it ended with %d", faults, status)
