@@ -748,7 +748,7 @@ func revoke(s stack) (f faults) {
 	names := map[string]string{}
 	for _, id := range []string{"revoke queue", "revoke dead letters", "undelivered"} {
 		p := s.of(id).properties
-		// A FIFO topic delivers to FIFO queues only, and a dead-letter queue is of its source's type.
+		// A FIFO topic keeps its order in FIFO queues only, and a dead-letter queue is of its source's type.
 		name, _ := p["QueueName"].(string)
 		if is := p["FifoQueue"] == true; is != fifo || !fifo && name != "" ||
 			fifo && (!strings.HasPrefix(name, "some-stack-") || !strings.HasSuffix(name, ".fifo") || names[name] != "") {
