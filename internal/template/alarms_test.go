@@ -358,7 +358,7 @@ func dashboard(s stack) (f faults) {
 // TestRunbook: one section for each alarm, and whatever a section tells people to run or to look at exists.
 func TestRunbook(t *testing.T) {
 	runbook := read(t, ".github/RUNBOOK.md")
-	s := original(t)[1]
+	s := original(t)[2]
 	var wanted []string
 	for _, alarm := range s.resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm") {
 		wanted = append(wanted, section(alarm.id))
@@ -422,7 +422,7 @@ func TestRunbook(t *testing.T) {
 // TestCommands: AWS has every operation and option of the commands that alarms and pages tell people to run.
 func TestCommands(t *testing.T) {
 	var commands []string
-	for _, alarm := range original(t)[1].resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm") {
+	for _, alarm := range original(t)[2].resources("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm") {
 		_, first, _ := strings.Cut(text(at(alarm.properties, "AlarmDescription")), " First: ")
 		first, _, _ = strings.Cut(first, " Runbook: ")
 		commands = append(commands, regexp.MustCompile(`\baws [a-z]+ [a-z-]+(?: (?:'[^']*'|--?[\w-]+|\$\{[^}]+\}[\w-]*|/[\w/-]+|[0-9a-z]+h|[A-Z]\w+))*`).FindAllString(first, -1)...)

@@ -19,6 +19,7 @@ var configurations = []struct {
 	values map[string]string
 }{
 	{"default", nil},
+	{"an address", map[string]string{"AlarmEmail": "somebody@example.com"}},
 	{"all on", map[string]string{"Revoke": "newest-wins", "TransfersTopicType": "fifo", "WebhookConcurrency": "100", "AlarmEmail": "somebody@example.com",
 		"WebhookTracing": "Active", "QuietHours": "168"}},
 	{"own key", map[string]string{"Revoke": "first-wins", "RevokeDryRun": "true", "SweepConcurrency": "-1", "Architecture": "x86_64", "Deployment": "AllAtOnce",
