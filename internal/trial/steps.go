@@ -51,6 +51,9 @@ func (s *stage) couple() (account string, previous, current ownership.Holder) {
 
 func good(status int) bool { return status/100 == 2 }
 
+// repeated reports whether SNS sends a message again that was answered so: https://docs.aws.amazon.com/sns/latest/dg/sns-message-delivery-retries.html
+func repeated(status int) bool { return status >= 500 || status == http.StatusTooManyRequests }
+
 func (s *stage) plain(ctx context.Context) error {
 	const step = "transfer"
 	account, alice, bob := s.couple()
@@ -212,7 +215,7 @@ func (s *stage) newType(ctx context.Context) error {
 	switch {
 	case s.endedTimes(alice.UserID)+s.endedTimes(bob.UserID) > 0:
 		s.fault(step, "Act on the types that you know, and on no other.", "an event of an unknown type ended a connection")
-	case status >= 500 || status == http.StatusTooManyRequests:
+	case repeated(status):
 		s.fault(step, "Answer 2xx (or a 4xx, which SNS does not repeat) to a type that you do not know.", "an event of an unknown type was answered %d: SNS repeats it in vain", status)
 	default:
 		s.ok(step, "answered %d, and nothing was ended", status)
@@ -251,6 +254,11 @@ func (s *stage) outage(ctx context.Context) error {
 	s.terra.SetFaults(simulator.Faults{})
 	if err != nil {
 		return err
+	}
+	if !good(status) && !repeated(status) {
+		s.fault(step, "Answer 5xx or 429 while Terra fails: what is answered otherwise goes to the subscription's dead-letter queue at once, or is lost if there is none.",
+			"the announcement was answered %d while Terra failed, and SNS does not repeat what is answered so", status)
+		return nil
 	}
 	if !good(status) { // it did not take the message: SNS sends it again
 		again, err := s.deliverSample(ctx, n)

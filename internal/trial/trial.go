@@ -236,7 +236,7 @@ func (s *stage) deliver(ctx context.Context, a ownership.Announcement) (int, err
 
 func (s *stage) deliverSample(ctx context.Context, n topic.Sample) (status int, err error) {
 	for pause := 200 * time.Millisecond; pause < 2*time.Second; pause *= 2 {
-		if status, err = s.post(ctx, n); err == nil && status < 500 && status != http.StatusTooManyRequests {
+		if status, err = s.post(ctx, n); err == nil && !repeated(status) {
 			return status, nil
 		}
 		select {

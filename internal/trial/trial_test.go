@@ -159,6 +159,10 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if status == http.StatusNotFound && s.wrong != "fails on gone" || status/100 == 2 || s.wrong == "acknowledges anyway" {
 			continue
 		}
+		if s.wrong == "blames the message" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
@@ -234,6 +238,7 @@ func TestWrongSubscribers(t *testing.T) {
 		"any type":            {"new-type: an event of an unknown type ended a connection"},
 		"fails on gone":       {"gone: a connection that Terra does not know any more was answered 503"},
 		"acknowledges anyway": {"outage: the announcement was answered 200 while Terra failed, and 100ms after the outage the connection is not ended: it is lost"},
+		"blames the message":  {"outage: the announcement was answered 400 while Terra failed, and SNS does not repeat what is answered so"},
 		"remembers first":     {"outage: the announcement was answered 503 while Terra failed, and 200 when it came again, but the connection was never ended"},
 		"no signature":        {"altered: a message that was altered after its signing ended a connection", "unsigned: a message without a signature ended a connection", "other-topic", "other-certificate"},
 		"optional signature":  {"unsigned: a message without a signature ended a connection"},
