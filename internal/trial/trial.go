@@ -55,7 +55,7 @@ type stage struct {
 	client *http.Client
 
 	mu        sync.Mutex
-	ended     map[string]int // calls of deauthenticateUser by user_id that came while Terra was well
+	ended     map[string]int // calls of deauthenticateUser by user_id that Terra took, or that found what an earlier one had ended
 	confirmed map[string]int // calls of ConfirmSubscription by token
 	findings  []Finding
 }
@@ -121,16 +121,32 @@ func (s *Server) Close() error {
 	return errors.Join(s.server.Close(), s.stage.topic.Close(ctx), s.stage.forger.Close(ctx))
 }
 
-// watchEnds counts which connections the subscriber ends.
+// watchEnds counts which connections the subscriber ends. What Terra refuses, by another method or with another key, ends nothing.
 func (s *stage) watchEnds(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/auth/deauthenticateUser") && s.terra.Faults().Fail == 0 {
-			s.mu.Lock()
-			s.ended[r.URL.Query().Get("user_id")]++
-			s.mu.Unlock()
+		answer := &answer{w, http.StatusOK}
+		next.ServeHTTP(answer, r)
+		if !strings.HasSuffix(r.URL.Path, "/auth/deauthenticateUser") {
+			return
 		}
-		next.ServeHTTP(w, r)
+		userID := r.URL.Query().Get("user_id")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if answer.status == http.StatusOK || answer.status == http.StatusNotFound && s.ended[userID] > 0 {
+			s.ended[userID]++
+		}
 	})
+}
+
+// answer remembers the status of an answer.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
 }
 
 // watchConfirmations counts which subscriptions are confirmed.

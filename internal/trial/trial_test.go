@@ -156,7 +156,7 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, userID := range victims {
 		status := s.end(userID)
-		if status == http.StatusNotFound && s.wrong != "fails on gone" || status/100 == 2 || s.wrong == "acknowledges anyway" {
+		if status == http.StatusNotFound && s.wrong != "fails on gone" || status/100 == 2 || s.wrong == "acknowledges anyway" || s.wrong == "only asks to end" {
 			continue
 		}
 		if s.wrong == "blames the message" {
@@ -181,7 +181,11 @@ func (s *subscriber) call(method, path string) *http.Response {
 }
 
 func (s *subscriber) end(userID string) int {
-	answer := s.call(http.MethodDelete, "/auth/deauthenticateUser?user_id="+url.QueryEscape(userID))
+	method := http.MethodDelete
+	if s.wrong == "only asks to end" {
+		method = http.MethodGet
+	}
+	answer := s.call(method, "/auth/deauthenticateUser?user_id="+url.QueryEscape(userID))
 	answer.Body.Close()
 	return answer.StatusCode
 }
@@ -239,6 +243,7 @@ func TestWrongSubscribers(t *testing.T) {
 		"fails on gone":       {"gone: a connection that Terra does not know any more was answered 503"},
 		"acknowledges anyway": {"outage: the announcement was answered 200 while Terra failed, and 100ms after the outage the connection is not ended: it is lost"},
 		"blames the message":  {"outage: the announcement was answered 400 while Terra failed, and SNS does not repeat what is answered so"},
+		"only asks to end":    {"transfer: the announcement was answered 200, but 100ms later the connection that lost the account is not ended", "duplicate", "disorder", "outage"},
 		"remembers first":     {"outage: the announcement was answered 503 while Terra failed, and 200 when it came again, but the connection was never ended"},
 		"no signature":        {"altered: a message that was altered after its signing ended a connection", "unsigned: a message without a signature ended a connection", "other-topic", "other-certificate"},
 		"optional signature":  {"unsigned: a message without a signature ended a connection"},
