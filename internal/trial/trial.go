@@ -58,6 +58,7 @@ type stage struct {
 	ended     map[string]int // calls of deauthenticateUser by user_id that Terra took, or that found what an earlier one had ended
 	confirmed map[string]int // calls of ConfirmSubscription by token
 	findings  []Finding
+	watches   []watch
 }
 
 // snsTimeout is how long SNS waits for an answer: https://docs.aws.amazon.com/sns/latest/dg/sns-http-https-endpoint-as-subscriber.html
@@ -287,5 +288,6 @@ func (s *Server) Run(ctx context.Context, endpoint string) ([]Finding, error) {
 			return st.findings, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	st.lookAgain() // the last step has waited as long as patience allows
 	return st.findings, nil
 }

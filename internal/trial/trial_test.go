@@ -33,6 +33,7 @@ type subscriber struct {
 	mu   sync.Mutex
 	seen map[string]bool
 	last time.Time // of the newest current that it has heard of
+	late []string  // user_ids of the connections that it ends when it is asked for a confirmation
 }
 
 type holder struct {
@@ -94,6 +95,9 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if m.Type == "SubscriptionConfirmation" {
+		for _, userID := range s.late {
+			s.end(userID)
+		}
 		if s.wrong == "never confirms" || m.TopicArn != s.settings["TOPIC_ARN"] && s.wrong != "any confirmation" {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -127,6 +131,9 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d := event.Data
 	if s.seen[event.ID] && s.wrong != "no dedupe" {
+		if s.wrong == "repeats late" {
+			s.late = append(s.late, d.Previous.UserID)
+		}
 		if s.wrong == "refuses repeats" {
 			w.WriteHeader(http.StatusConflict)
 		}
@@ -137,6 +144,9 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.wrong == "remembers first" {
 		s.seen[event.ID] = true
+	}
+	if d.Order == "observed" && s.wrong == "believes late" {
+		s.late = append(s.late, d.Previous.UserID)
 	}
 	switch {
 	case s.wrong == "ends nobody",
@@ -232,10 +242,12 @@ func TestWrongSubscribers(t *testing.T) {
 		"no dedupe":           {"duplicate: the same announcement three times ended the connection 3 times"},
 		"refuses repeats":     {"duplicate: the same announcement again was answered 409"},
 		"hangs up on repeats": {"duplicate: no answer came, and no more is tried: "},
+		"repeats late":        {"duplicate: the same announcement three times ended the connection more than once"},
 		"ends the owner":      {"transfer: the new owner's connection was ended", "disorder", "stale"},
 		"ends the person":     {"duplicate: the same announcement three times ended the connection 2 times", "stale: an old announcement ended the present owner's connection"},
 		"drops what is older": {"disorder: of two announcements in the wrong order, the older one was dropped"},
 		"believes guesses":    {"observed: a connection was ended although the order is only a guess"},
+		"believes late":       {"observed: a connection was ended although the order is only a guess"},
 		"ends what goes on":   {"reassigned: the connection was ended, although it goes on"},
 		"ends what has ended": {"revoked: a connection was ended once more"},
 		"fails on new types":  {"new-type: an event of an unknown type was answered 500"},
