@@ -314,13 +314,21 @@ func (s *stage) outage(ctx context.Context) error {
 	return nil
 }
 
-// refused sends what is not the topic's: it must be refused, and nothing done.
-func (s *stage) refused(ctx context.Context, step, do, what string, n topic.Sample, holders ...ownership.Holder) error {
+// refused sends what is not the topic's: each must be refused, and nothing done.
+func (s *stage) refused(ctx context.Context, step, do, what string, samples []topic.Sample, holders ...ownership.Holder) error {
 	ended := what + " ended a connection: anybody can end your users' connections"
 	s.watch(step, do, ended, 0, holders...)
-	status, err := s.post(ctx, n)
-	if err != nil {
-		return err
+	var refusal, answer int
+	for _, n := range samples {
+		status, err := s.post(ctx, n)
+		if err != nil {
+			return err
+		}
+		if good(status) {
+			answer = status
+		} else {
+			refusal = status
+		}
 	}
 	s.settle(ctx)
 	for _, h := range holders {
@@ -329,11 +337,11 @@ func (s *stage) refused(ctx context.Context, step, do, what string, n topic.Samp
 			return nil
 		}
 	}
-	if good(status) {
-		s.fault(step, do, "%s was answered %d", what, status)
+	if answer != 0 {
+		s.fault(step, do, "%s was answered %d", what, answer)
 		return nil
 	}
-	s.ok(step, "refused with %d", status)
+	s.ok(step, "refused with %d", refusal)
 	return nil
 }
 
@@ -345,7 +353,7 @@ func (s *stage) altered(ctx context.Context) error {
 		return err
 	}
 	n.Message = strings.Replace(n.Message, alice.UserID, victim.UserID, 1)
-	return s.refused(ctx, "altered", "Check SNS's signature before you read the message.", "a message that was altered after its signing", n, alice, victim)
+	return s.refused(ctx, "altered", "Check SNS's signature before you read the message.", "a message that was altered after its signing", []topic.Sample{n}, alice, victim)
 }
 
 func (s *stage) unsigned(ctx context.Context) error {
@@ -355,7 +363,12 @@ func (s *stage) unsigned(ctx context.Context) error {
 		return err
 	}
 	n.Signature, n.SigningCertURL = "", ""
-	return s.refused(ctx, "unsigned", "Refuse what has no signature.", "a message without a signature", n, alice)
+	var samples []topic.Sample
+	for _, version := range []string{"2", "1", ""} { // whoever checks only the one that they know lets the others in
+		n.SignatureVersion = version
+		samples = append(samples, n)
+	}
+	return s.refused(ctx, "unsigned", "Refuse what has no signature of version 2.", "a message without a signature", samples, alice)
 }
 
 const elsewhereARN = "arn:aws:sns:local:999999999999:somebody-elses"
@@ -366,7 +379,7 @@ func (s *stage) otherTopic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.refused(ctx, "other-topic", "SNS signs for everybody: compare TopicArn with your own topic's.", "a message of somebody else's topic", n, alice)
+	return s.refused(ctx, "other-topic", "SNS signs for everybody: compare TopicArn with your own topic's.", "a message of somebody else's topic", []topic.Sample{n}, alice)
 }
 
 func (s *stage) otherCertificate(ctx context.Context) error {
@@ -376,7 +389,7 @@ func (s *stage) otherCertificate(ctx context.Context) error {
 		return err
 	}
 	return s.refused(ctx, "other-certificate", "Fetch the certificate only by https from SNS's own host, under a path of the form /SimpleNotificationService-….pem, before you use it.",
-		"a message signed by a certificate from elsewhere", n, alice)
+		"a message signed by a certificate from elsewhere", []topic.Sample{n}, alice)
 }
 
 // ask sends the question whether a subscription is wanted, and reports whether it was confirmed.

@@ -229,7 +229,7 @@ func (s *stage) post(ctx context.Context, n topic.Sample) (status int, err error
 	}
 	for name, value := range map[string]string{
 		"Content-Type": "text/plain; charset=UTF-8", "User-Agent": "Amazon Simple Notification Service Agent", "X-Amz-Sns-Message-Type": n.Type,
-		"X-Amz-Sns-Message-Id": n.MessageID, "X-Amz-Sns-Topic-Arn": n.TopicARN,
+		"X-Amz-Sns-Message-Id": n.MessageID, "X-Amz-Sns-Topic-Arn": topic.ARN, // also with what is another topic's: nobody signs a header
 	} {
 		request.Header.Set(name, value)
 	}

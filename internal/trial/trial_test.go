@@ -53,7 +53,10 @@ func (s *subscriber) genuine(m message) bool {
 	if s.wrong == "no signature" {
 		return true
 	}
-	if m.SignatureVersion != "2" || m.TopicArn != s.settings["TOPIC_ARN"] && s.wrong != "any topic" && s.wrong != "any confirmation" {
+	if m.SignatureVersion != "2" && s.wrong == "checks version 2" {
+		return true
+	}
+	if m.SignatureVersion != "2" || m.TopicArn != s.settings["TOPIC_ARN"] && s.wrong != "any topic" && s.wrong != "topic of a header" && s.wrong != "any confirmation" {
 		return false
 	}
 	if m.Signature == "" && s.wrong == "optional signature" {
@@ -90,7 +93,7 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var m message
-	if json.NewDecoder(r.Body).Decode(&m) != nil || !s.genuine(m) {
+	if json.NewDecoder(r.Body).Decode(&m) != nil || !s.genuine(m) || s.wrong == "topic of a header" && r.Header.Get("X-Amz-Sns-Topic-Arn") != s.settings["TOPIC_ARN"] {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
@@ -258,8 +261,10 @@ func TestWrongSubscribers(t *testing.T) {
 		"only asks to end":    {"transfer: the announcement was answered 200, but 100ms later the connection that lost the account is not ended", "duplicate", "disorder", "outage"},
 		"remembers first":     {"outage: the announcement was answered 503 while Terra failed, and 200 when it came again, but the connection was never ended"},
 		"no signature":        {"altered: a message that was altered after its signing ended a connection", "unsigned: a message without a signature ended a connection", "other-topic", "other-certificate"},
+		"checks version 2":    {"unsigned: a message without a signature ended a connection"},
 		"optional signature":  {"unsigned: a message without a signature ended a connection"},
 		"any topic":           {"other-topic: a message of somebody else's topic ended a connection"},
+		"topic of a header":   {"other-topic: a message of somebody else's topic ended a connection"},
 		"any certificate":     {"other-certificate: a message signed by a certificate from elsewhere ended a connection"},
 		"never confirms":      {"confirmation: the subscription was not confirmed within 100ms"},
 		"any confirmation":    {"other-topic", "other-confirmation: a subscription to somebody else's topic was confirmed"},
