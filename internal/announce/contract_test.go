@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,27 @@ func TestAsyncAPIExamplesAreTheGoldenEvents(t *testing.T) {
 	slices.Sort(got)
 	if slices.Sort(want); !slices.Equal(got, want) {
 		t.Errorf("the examples are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What the document names of the stack is in its template.
+func TestAsyncAPINamesTheStacksParts(t *testing.T) {
+	document, err := os.ReadFile("schema/asyncapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := regexp.MustCompile("(?:the parameter|The output) `?([A-Za-z]+)").FindAllStringSubmatch(string(document), -1)
+	if len(parts) < 2 {
+		t.Errorf("it names %q", parts)
+	}
+	for _, part := range parts {
+		if !strings.Contains(string(template), "\n  "+part[1]+":\n") {
+			t.Errorf("the template has no %s", part[1])
+		}
 	}
 }
 
