@@ -397,6 +397,15 @@ func TestText(t *testing.T) {
 	if got := textOf([]byte(long + "}")); !got.Cut || got.Mark != "}" || len(got.Before) > maxShown {
 		t.Errorf("a long body with a fault at its end: %d bytes shown, mark %q", len(got.Before), got.Mark)
 	}
+	// Anybody can send this, and indented it would have 160 MB.
+	deep := strings.Repeat("[", 9000) + strings.Repeat("]", 9000)
+	if got := textOf([]byte(deep)); got.Pretty != "" || got.Before != deep || got.Fault != "" {
+		t.Errorf("a deep body: %d bytes pretty, %q", len(got.Pretty), got.Fault)
+	}
+	brackets := `{"a":"` + strings.Repeat(`[[\"{`, 10_000) + `"}`
+	if got := textOf([]byte(brackets)); len(got.Pretty) != len(brackets)+5 {
+		t.Errorf("brackets in a text: %d bytes pretty of %d", len(got.Pretty), len(brackets))
+	}
 }
 
 // What a body says is text on the page, and never a part of it.

@@ -99,13 +99,15 @@ type text struct {
 	Size                int
 }
 
-// maxShown is how much of a body the page shows, in bytes.
-const maxShown = 256 << 10
+// maxShown is how much of a body the page shows, in bytes, and maxPretty how much that may become by indenting.
+const (
+	maxShown  = 256 << 10
+	maxPretty = 4 << 20
+)
 
 func textOf(body []byte) text {
 	t := text{Size: len(body)}
-	var indented bytes.Buffer
-	err := json.Indent(&indented, body, "", "  ")
+	err := json.Unmarshal(body, new(json.RawMessage))
 	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
 		at := max(0, min(int(syntax.Offset)-1, len(body)))
 		end := len(body) // of a body that just ends there is nothing to mark
@@ -127,10 +129,41 @@ func textOf(body []byte) text {
 		return t
 	}
 	t.Before, t.Cut = printable(body[:min(len(body), maxShown)]), len(body) > maxShown
-	if !t.Cut {
+	if !t.Cut && indentedSize(body) <= maxPretty {
+		var indented bytes.Buffer
+		_ = json.Indent(&indented, body, "", "  ") // it is JSON
 		t.Pretty = printable(indented.Bytes())
 	}
 	return t
+}
+
+// indentedSize is about how long JSON becomes by indenting; once it is beyond maxPretty, it does not count on. It grows with the square of the depth: 20 kB of
+// brackets, which anybody can send, would become 200 MB.
+func indentedSize(body []byte) (size int) {
+	depth, inString, escaped := 0, false, false
+	for _, c := range body {
+		size++
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = c == '\\', c != '"'
+		case c == '"':
+			inString = true
+		case c == '{', c == '[':
+			depth++
+			size += 1 + 2*depth
+		case c == '}', c == ']':
+			depth--
+			size += 1 + 2*depth
+		case c == ',':
+			size += 1 + 2*depth
+		}
+		if size > maxPretty {
+			break
+		}
+	}
+	return size
 }
 
 // printable is text as it is, and \x and two hex digits for each byte that is none.
