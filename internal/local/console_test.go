@@ -93,9 +93,24 @@ func storyNames(t *testing.T, url string) (names []string, needs map[string]stri
 	return names, needs
 }
 
-// Every story ends as expected, whatever was played before it.
+// Every story ends as expected, whatever was played before it, and while somebody looks on.
 func TestStories(t *testing.T) {
 	url := startTold(t)
+	played, looking := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(looking)
+		for {
+			select {
+			case <-played:
+				return
+			default:
+				if answer, err := http.Get(url + "/console/story"); err == nil {
+					answer.Body.Close()
+				}
+			}
+		}
+	}()
+	defer func() { close(played); <-looking }()
 	names, _ := storyNames(t, url)
 	if len(names) != 10 {
 		t.Errorf("stories %v", names)

@@ -384,7 +384,7 @@ func (s *stage) outcome() (o console.Outcome, err error) {
 			}
 			if owner, ok := account.Owner(); ok && !owners[owner.ReferenceID] {
 				owners[owner.ReferenceID] = true
-				s.play.Why = append(s.play.Why, explain.Of(account, nil).Why)
+				s.play.Because(explain.Of(account, nil).Why)
 				o.Owner = strings.TrimPrefix(o.Owner+", "+owner.ReferenceID, "nobody, ")
 			}
 		}
