@@ -299,14 +299,23 @@ func TestKeyboardInBrowser(t *testing.T) {
 	keys := func(keys string) { b.do(chromedp.KeyEvent(keys)) }
 	shown := `[...document.querySelectorAll('#webhooks li')].filter(r => !r.hidden).map(r => r.querySelector('.who').textContent).join()`
 
-	call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"}) // as one event, as it comes from a keyboard
-	b.until(`document.activeElement.id === 'filter'`)
+	slash := func() {
+		call(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"}) // as one event, as it comes from a keyboard
+		b.until(`document.activeElement.id === 'filter'`)
+	}
+	slash()
 	keys("ALICE")
 	b.until(shown + ` === 'alice'`)
 	body := string(simulator.Newer.Athlete(simulator.User{UserID: "u-carol", Provider: "GARMIN", ReferenceID: "carol", CreatedAt: time.Now()}, "carols-watch"))
 	ask(t, "POST", url+"/webhook", body, signed(body))
 	b.until(`document.querySelector('#webhook-4') !== null`)
 	b.until(shown + ` === 'alice'`)
+	keys(kb.Escape)
+	b.until(shown + ` === 'carol,bob,bob,alice'`)
+	slash()
+	keys("u-CAROL") // no row shows it whole
+	b.until(shown + ` === 'carol'`)
+	b.until(`[...document.querySelectorAll('.account')].filter(a => !a.hidden).length === 1`)
 	keys(kb.Escape)
 	b.until(shown + ` === 'carol,bob,bob,alice'`)
 

@@ -32,13 +32,15 @@ type Webhook struct {
 
 // claims is what a body says, also if nobody has verified it.
 type claims struct {
-	Type string
-	User struct {
-		ReferenceID string `json:"reference_id"`
-	}
-	NewUser struct {
-		ReferenceID string `json:"reference_id"`
-	} `json:"new_user"`
+	Type    string
+	User    claimed
+	NewUser claimed `json:"new_user"`
+	OldUser claimed `json:"old_user"`
+}
+
+type claimed struct {
+	UserID      string `json:"user_id"`
+	ReferenceID string `json:"reference_id"`
 }
 
 // claims reads a body unless it is long.
@@ -58,6 +60,12 @@ func (w *Webhook) Type() string {
 func (w *Webhook) Reference() string {
 	c := w.claims()
 	return cmp.Or(c.User.ReferenceID, c.NewUser.ReferenceID)
+}
+
+// UserIDs are those of the connections that it is about, with spaces between.
+func (w *Webhook) UserIDs() string {
+	c := w.claims()
+	return strings.Join([]string{c.User.UserID, c.NewUser.UserID, c.OldUser.UserID}, " ")
 }
 
 // Outcome is what the function logged of it: "recorded", "known", "refused" and so on.
