@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -284,6 +286,14 @@ func (e *examination) subscriptions(ctx context.Context, check, output, who stri
 				faults++
 				e.fault(check, "Give the subscription a RedrivePolicy with a queue of its own: without one, what it cannot take in the end is lost.", "the subscription of %s has no dead-letter queue", what)
 			}
+			if output == deployed.TransfersTopic && !fits(got.Attributes) {
+				faults++
+				e.fault(check, "Compare it with the recipes in internal/announce/schema/filter-policies.json.", "the subscription of %s has a filter policy that no announcement fits: %s", what, got.Attributes["FilterPolicy"])
+			}
+			if e.absentQueue(ctx, aws.ToString(s.Endpoint)) {
+				faults++
+				e.fault(check, "Make the queue anew, with a policy that lets the topic send, or take the subscription away. What came meanwhile is in its dead-letter queue, if it has one.", "the queue %s of a subscription is not there", aws.ToString(s.Endpoint))
+			}
 		}
 	}
 	switch {
@@ -292,6 +302,43 @@ func (e *examination) subscriptions(ctx context.Context, check, output, who stri
 	case faults == 0:
 		e.ok(check, "%d confirmed subscription(s)", confirmed)
 	}
+}
+
+// fits reports whether a subscription's filter policy can let an announcement through: an attribute that no announcement has, or values of which none is ever
+// sent, let nothing. What else a policy may hold is taken to.
+func fits(attributes map[string]string) bool {
+	var policy map[string][]any
+	if attributes["FilterPolicyScope"] == "MessageBody" || json.Unmarshal([]byte(attributes["FilterPolicy"]), &policy) != nil {
+		return true
+	}
+	sent := map[string][]string{
+		"type":     {string(ownership.Transferred), string(ownership.Revoked)},
+		"reason":   {string(ownership.ConnectedByOther), string(ownership.Reauth), string(ownership.Reassigned)},
+		"order":    {string(ownership.Signed), string(ownership.Terra), string(ownership.Observed)},
+		"provider": nil, // an open set
+	}
+	for name, conditions := range policy {
+		values, known := sent[name]
+		if !slices.ContainsFunc(conditions, func(condition any) bool {
+			text, isText := condition.(string)
+			return !isText || known && (values == nil || slices.Contains(values, text))
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// absentQueue reports whether an ARN is a queue's that is not there. A queue that may not be asked for is there.
+func (e *examination) absentQueue(ctx context.Context, endpoint string) bool {
+	queue, err := arn.Parse(endpoint)
+	if err != nil || queue.Service != "sqs" {
+		return false
+	}
+	client := sqs.NewFromConfig(e.Stack.Config, func(o *sqs.Options) { o.Region = queue.Region })
+	_, err = client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &queue.Resource, QueueOwnerAWSAccountId: &queue.AccountID})
+	absent := (*sqstypes.QueueDoesNotExist)(nil)
+	return errors.As(err, &absent)
 }
 
 // alarms: they are there, they act, and none is raised.

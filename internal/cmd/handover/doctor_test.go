@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/handover-dev/handover/internal/deployed"
@@ -287,6 +288,17 @@ func TestDoctor(t *testing.T) {
 		{"no-team", func(d *deployment) { d.outputs[deployed.AlarmsTopic] = d.topic() }, nil, "alarms topic: nobody has subscribed to arn:", ""},
 		{"no-topic", func(d *deployment) { d.outputs[deployed.TransfersTopic] = "arn:aws:sns:us-east-1:123456789012:gone" }, nil, "topic: the topic arn:aws:sns:us-east-1:123456789012:gone cannot be asked", ""},
 		{"no-redrive", nil, func(d *deployment) { d.subscribe(d.outputs[deployed.TransfersTopic], false) }, "topic: the subscription of sqs arn:", ""},
+		{"no-fit", nil, func(d *deployment) { d.filter(`{"type":["handover.transfer"]}`) }, "topic: the subscription of sqs arn:aws:sqs:us-east-1:123456789012:no-fit-", ""},
+		{"no-attribute", nil, func(d *deployment) {
+			d.filter(`{"order":["signed","terra"],"Type":["handover.account.transferred.v1"]}`)
+		}, "topic: the subscription of sqs arn:aws:sqs:us-east-1:123456789012:no-attribute-", ""},
+		{"no-queue", nil, func(d *deployment) {
+			queues := sqs.NewFromConfig(d.cloud.config)
+			queue, err := queues.GetQueueUrl(d.ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(d.subscriber())})
+			d.must(err)
+			_, err = queues.DeleteQueue(d.ctx, &sqs.DeleteQueueInput{QueueUrl: queue.QueueUrl})
+			d.must(err)
+		}, "topic: the queue arn:aws:sqs:us-east-1:123456789012:no-queue-", ""},
 		{"raised", nil, func(d *deployment) { d.alarm("raised-Raised", true, cloudwatchtypes.StateValueAlarm) }, "alarms: the alarm raised-Raised is raised: the test said so", ""},
 		{"mute", nil, func(d *deployment) { d.alarm("mute-Mute", false, cloudwatchtypes.StateValueOk) }, "alarms: the alarm mute-Mute tells nobody", ""},
 		{"waits", nil, func(d *deployment) {
@@ -354,6 +366,20 @@ func TestDoctor(t *testing.T) {
 		})
 	}
 
+	t.Run("filter policies", func(t *testing.T) {
+		d := c.deploy(t, "filtered", nil)
+		text, err := os.ReadFile("../../announce/schema/filter-policies.json")
+		d.must(err)
+		var recipes []struct{ Policy json.RawMessage }
+		d.must(json.Unmarshal(text, &recipes))
+		for _, recipe := range recipes {
+			d.filter(string(recipe.Policy))
+			if faults, _, status := d.examine(); len(faults) > 0 || status != 0 {
+				t.Errorf("%s: found %q, and ended with %d", recipe.Policy, faults, status)
+			}
+		}
+	})
+
 	t.Run("no webhook, no sweep, no alarms", func(t *testing.T) {
 		d := c.deploy(t, "quiet", nil)
 		d.name = "silent" // another stack's metrics and alarms are not this one's
@@ -400,6 +426,29 @@ func (d *deployment) topic() string {
 	made, err := sns.NewFromConfig(d.cloud.config).CreateTopic(d.ctx, &sns.CreateTopicInput{Name: aws.String(d.name + "-lonely")})
 	d.must(err)
 	return *made.TopicArn
+}
+
+// subscription is the one that the topic of announcements has.
+func (d *deployment) subscription() snstypes.Subscription {
+	d.t.Helper()
+	listed, err := sns.NewFromConfig(d.cloud.config).ListSubscriptionsByTopic(d.ctx, &sns.ListSubscriptionsByTopicInput{TopicArn: aws.String(d.outputs[deployed.TransfersTopic])})
+	d.must(err)
+	return listed.Subscriptions[0]
+}
+
+// subscriber is the name of its queue.
+func (d *deployment) subscriber() string {
+	endpoint := *d.subscription().Endpoint
+	return endpoint[strings.LastIndex(endpoint, ":")+1:]
+}
+
+// filter gives it a filter policy.
+func (d *deployment) filter(policy string) {
+	d.t.Helper()
+	_, err := sns.NewFromConfig(d.cloud.config).SetSubscriptionAttributes(d.ctx, &sns.SetSubscriptionAttributesInput{
+		SubscriptionArn: d.subscription().SubscriptionArn, AttributeName: aws.String("FilterPolicy"), AttributeValue: &policy,
+	})
+	d.must(err)
 }
 
 // rewrite puts another value into a secret of the stack.
