@@ -9,7 +9,7 @@ import (
 
 const eventsHelp = `
   $ handover events
-  35 files written, such as events/access_revoked.json
+  33 files written, such as events/auth.json
   $ sam local invoke WebhookFunction -e events/athlete.json
 
 It writes a file for each type of event into a folder (events), as API Gateway passes it to the function, signed with the local program's secret at a fixed time.
