@@ -38,7 +38,7 @@ func steps() []step {
 		{"other-topic", "a message that SNS has signed for another topic is refused", (*stage).otherTopic},
 		{"other-certificate", "a message that is signed by a certificate from elsewhere is refused", (*stage).otherCertificate},
 		{"confirmation", "the subscription to the topic is confirmed", (*stage).confirmation},
-		{"other-confirmation", "a subscription to another topic is not confirmed", (*stage).otherConfirmation},
+		{"other-confirmation", "a subscription to another topic, or by a message that is not signed, is not confirmed", (*stage).otherConfirmation},
 	}
 }
 
@@ -392,25 +392,41 @@ func (s *stage) otherCertificate(ctx context.Context) error {
 		"a message signed by a certificate from elsewhere", []topic.Sample{n}, alice)
 }
 
-// ask sends the question whether a subscription is wanted, and reports whether it was confirmed.
-func (s *stage) ask(ctx context.Context, arn, url string) (confirmed bool, err error) {
+// question is one whether a subscription is wanted: for a topic, to be confirmed at a URL.
+type question struct {
+	arn, url string
+	unsigned bool
+}
+
+// ask sends the questions, and reports whether one was confirmed. One that is not signed counts if its own address was visited: to ask SNS itself does no harm,
+// which knows whose token it is.
+func (s *stage) ask(ctx context.Context, questions ...question) (confirmed bool, err error) {
 	_, a, b := s.couple()
-	token := id() + id()
-	n, err := s.sample(s.topic, transfer("", a, b), func(n *topic.Sample) {
-		n.Type, n.Token, n.TopicARN, n.MessageAttributes = "SubscriptionConfirmation", token, arn, nil
-		n.Message = "You have chosen to subscribe to the topic " + arn + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
-		n.SubscribeURL = confirmURL(url, arn, token)
-	})
-	if err != nil {
-		return false, err
-	}
-	if _, err := s.post(ctx, n); err != nil {
-		return false, err
+	var yes []confirmation
+	for _, q := range questions {
+		token := id() + id()
+		n, err := s.sample(s.topic, transfer("", a, b), func(n *topic.Sample) {
+			n.Type, n.Token, n.TopicARN, n.MessageAttributes = "SubscriptionConfirmation", token, q.arn, nil
+			n.Message = "You have chosen to subscribe to the topic " + q.arn + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
+			n.SubscribeURL = confirmURL(q.url, q.arn, token)
+		})
+		if err != nil {
+			return false, err
+		}
+		yes = append(yes, confirmation{"/forger", token})
+		if q.unsigned {
+			n.Signature, n.SigningCertURL = "", ""
+		} else {
+			yes = append(yes, confirmation{"/sns", token})
+		}
+		if _, err := s.post(ctx, n); err != nil {
+			return false, err
+		}
 	}
 	return s.within(ctx, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.confirmed[token] > 0
+		return slices.ContainsFunc(yes, func(c confirmation) bool { return s.confirmed[c] > 0 })
 	}), nil
 }
 
@@ -419,7 +435,7 @@ func confirmURL(base, arn, token string) string {
 }
 
 func (s *stage) confirmation(ctx context.Context) error {
-	confirmed, err := s.ask(ctx, topic.ARN, "https://"+s.base+"/sns")
+	confirmed, err := s.ask(ctx, question{arn: topic.ARN, url: "https://" + s.base + "/sns"})
 	switch {
 	case err != nil:
 		return err
@@ -433,12 +449,14 @@ func (s *stage) confirmation(ctx context.Context) error {
 }
 
 func (s *stage) otherConfirmation(ctx context.Context) error {
-	confirmed, err := s.ask(ctx, elsewhereARN, "https://"+s.base+"/forger")
+	elsewhere := "https://" + s.base + "/forger"
+	confirmed, err := s.ask(ctx, question{arn: elsewhereARN, url: elsewhere}, question{arn: topic.ARN, url: elsewhere, unsigned: true})
 	switch {
 	case err != nil:
 		return err
 	case confirmed:
-		s.fault("other-confirmation", "Confirm only for the TopicArn that you expect, and at SNS's own address.", "a subscription to somebody else's topic was confirmed")
+		s.fault("other-confirmation", "Check SNS's signature of this message too, confirm only for the TopicArn that you expect, and at SNS's own address.",
+			"a subscription to somebody else's topic was confirmed, or one that nobody has signed")
 	default:
 		s.ok("other-confirmation", "not confirmed")
 	}

@@ -55,11 +55,14 @@ type stage struct {
 	client *http.Client
 
 	mu        sync.Mutex
-	ended     map[string]int // calls of deauthenticateUser by user_id that Terra took, or that found what an earlier one had ended
-	confirmed map[string]int // calls of ConfirmSubscription by token
+	ended     map[string]int       // calls of deauthenticateUser by user_id that Terra took, or that found what an earlier one had ended
+	confirmed map[confirmation]int // calls of ConfirmSubscription
 	findings  []Finding
 	watches   []watch
 }
+
+// confirmation is where a subscription was confirmed, and by which token.
+type confirmation struct{ at, token string }
 
 // snsTimeout is how long SNS waits for an answer: https://docs.aws.amazon.com/sns/latest/dg/sns-http-https-endpoint-as-subscriber.html
 const snsTimeout = 15 * time.Second
@@ -78,7 +81,7 @@ func (t Trial) Listen(address string) (*Server, error) {
 		return nil, fmt.Errorf("%w\nDoes the local program run there? Stop it, or choose another address", err)
 	}
 	s := &stage{
-		Trial: t, base: listener.Addr().String(), ended: map[string]int{}, confirmed: map[string]int{},
+		Trial: t, base: listener.Addr().String(), ended: map[string]int{}, confirmed: map[confirmation]int{},
 		terra: simulator.New(simulator.Config{
 			DevID: DevID, APIKey: APIKey, Seed: uint64(time.Now().UnixNano()), Habits: simulator.Habits{Generation: simulator.KeepBoth, CreatedAtInAnswers: true},
 		}),
@@ -91,9 +94,9 @@ func (t Trial) Listen(address string) (*Server, error) {
 		return nil, errors.Join(err, s.topic.Close(context.Background()), listener.Close())
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/sns", s.watchConfirmations(s.topic.API("/sns")))
-	mux.Handle("/sns/", s.watchConfirmations(s.topic.API("/sns")))
-	mux.Handle("/forger/", s.watchConfirmations(s.forger.API("/forger")))
+	mux.Handle("/sns", s.watchConfirmations("/sns", s.topic.API("/sns")))
+	mux.Handle("/sns/", s.watchConfirmations("/sns", s.topic.API("/sns")))
+	mux.Handle("/forger/", s.watchConfirmations("/forger", s.forger.API("/forger")))
 	mux.Handle("/terra/", http.StripPrefix("/terra", s.watchEnds(s.terra.API())))
 	mux.HandleFunc("GET /certificate.pem", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(s.topic.Certificate()) })
 	server := &Server{stage: s, listener: listener, server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}}
@@ -151,11 +154,11 @@ func (a *answer) WriteHeader(status int) {
 }
 
 // watchConfirmations counts which subscriptions are confirmed.
-func (s *stage) watchConfirmations(next http.Handler) http.Handler {
+func (s *stage) watchConfirmations(at string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if query := r.URL.Query(); query.Get("Action") == "ConfirmSubscription" {
 			s.mu.Lock()
-			s.confirmed[query.Get("Token")]++
+			s.confirmed[confirmation{at, query.Get("Token")}]++
 			s.mu.Unlock()
 		}
 		next.ServeHTTP(w, r)

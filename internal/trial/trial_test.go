@@ -93,7 +93,7 @@ func (s *subscriber) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var m message
-	if json.NewDecoder(r.Body).Decode(&m) != nil || !s.genuine(m) || s.wrong == "topic of a header" && r.Header.Get("X-Amz-Sns-Topic-Arn") != s.settings["TOPIC_ARN"] {
+	if json.NewDecoder(r.Body).Decode(&m) != nil || !s.genuine(m) && (s.wrong != "confirms unsigned" || m.Type != "SubscriptionConfirmation") || s.wrong == "topic of a header" && r.Header.Get("X-Amz-Sns-Topic-Arn") != s.settings["TOPIC_ARN"] {
 		w.WriteHeader(http.StatusForbidden)
 		return
 	}
@@ -260,13 +260,14 @@ func TestWrongSubscribers(t *testing.T) {
 		"blames the message":  {"outage: the announcement was answered 400 while Terra failed, and SNS does not repeat what is answered so"},
 		"only asks to end":    {"transfer: the announcement was answered 200, but 100ms later the connection that lost the account is not ended", "duplicate", "disorder", "outage"},
 		"remembers first":     {"outage: the announcement was answered 503 while Terra failed, and 200 when it came again, but the connection was never ended"},
-		"no signature":        {"altered: a message that was altered after its signing ended a connection", "unsigned: a message without a signature ended a connection", "other-topic", "other-certificate"},
+		"no signature":        {"altered: a message that was altered after its signing ended a connection", "unsigned: a message without a signature ended a connection", "other-topic", "other-certificate", "other-confirmation"},
 		"checks version 2":    {"unsigned: a message without a signature ended a connection"},
-		"optional signature":  {"unsigned: a message without a signature ended a connection"},
+		"optional signature":  {"unsigned: a message without a signature ended a connection", "other-confirmation"},
 		"any topic":           {"other-topic: a message of somebody else's topic ended a connection"},
 		"topic of a header":   {"other-topic: a message of somebody else's topic ended a connection"},
 		"any certificate":     {"other-certificate: a message signed by a certificate from elsewhere ended a connection"},
 		"never confirms":      {"confirmation: the subscription was not confirmed within 100ms"},
+		"confirms unsigned":   {"other-confirmation: a subscription to somebody else's topic was confirmed, or one that nobody has signed"},
 		"any confirmation":    {"other-topic", "other-confirmation: a subscription to somebody else's topic was confirmed"},
 	} {
 		t.Run(wrong, func(t *testing.T) {
