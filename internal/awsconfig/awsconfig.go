@@ -3,6 +3,7 @@
 package awsconfig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -34,7 +35,7 @@ const (
 // in many more places, none of which a function has; what it brings along for them would be a sixth of the binary and of the time that a function takes to start.
 func OnLambda() aws.Config {
 	c := aws.Config{
-		Region:        os.Getenv("AWS_REGION"),
+		Region:        cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")), // Lambda sets both; who starts a function by hand often has one
 		Credentials:   credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SESSION_TOKEN")),
 		ConfigSources: []any{endpoints{}},
 	}

@@ -250,4 +250,12 @@ func TestEndpoints(t *testing.T) {
 	if err != nil || got.AccessKeyID != "id" || got.SecretAccessKey != "key" || got.SessionToken != "token" || c.Region != "eu-central-1" {
 		t.Errorf("region %s, credentials of %s, %v; want the environment's", c.Region, got.AccessKeyID, err)
 	}
+	t.Setenv("AWS_DEFAULT_REGION", "eu-west-1")
+	if region := awsconfig.OnLambda().Region; region != "eu-central-1" {
+		t.Errorf("region %s beside another default", region)
+	}
+	t.Setenv("AWS_REGION", "")
+	if region := awsconfig.OnLambda().Region; region != "eu-west-1" {
+		t.Errorf("region %s of the default", region)
+	}
 }
