@@ -271,10 +271,11 @@ func TestDoctor(t *testing.T) {
 			d.t.Cleanup(takesAll.Close)
 			d.outputs[deployed.WebhookURL] = takesAll.URL
 		}, nil, "webhook url: a webhook without a signature was answered 200", ""},
-		{"another-secret", nil, func(d *deployment) {
-			d.rewrite(deployed.TerraSecret, `{"signing_secrets":["reset"],"dev_id":"the-dev-id","api_key":"the-api-key"}`)
-		},
-			"webhook url: a webhook signed with the stack's own secret was answered 401", ""},
+		{"another-secret", func(d *deployment) { // the way in is that of a function with another one, which refuses all
+			refusesAll := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+			d.t.Cleanup(refusesAll.Close)
+			d.outputs[deployed.WebhookURL] = refusesAll.URL
+		}, nil, "webhook url: a webhook signed with the stack's own secret was answered 401", ""},
 		{"empty-secret", func(d *deployment) { d.secret = settings.Terra{} }, nil, "terra secret: Terra's secret has no signing secret", "webhook url: a webhook without a signature was answered 500"},
 		{"no-api-key", func(d *deployment) { d.secret.APIKey = "" }, nil, "terra secret: Terra's secret has no dev_id or no api_key", ""},
 		{"wrong-api-key", func(d *deployment) { d.secret.APIKey = "another" }, nil, "terra credentials: Terra's API refuses them", ""},
@@ -448,11 +449,5 @@ func (d *deployment) filter(policy string) {
 	_, err := sns.NewFromConfig(d.cloud.config).SetSubscriptionAttributes(d.ctx, &sns.SetSubscriptionAttributesInput{
 		SubscriptionArn: d.subscription().SubscriptionArn, AttributeName: aws.String("FilterPolicy"), AttributeValue: &policy,
 	})
-	d.must(err)
-}
-
-// rewrite puts another value into a secret of the stack.
-func (d *deployment) rewrite(output, value string) {
-	_, err := secretsmanager.NewFromConfig(d.cloud.config).PutSecretValue(d.ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String(d.outputs[output]), SecretString: &value})
 	d.must(err)
 }
