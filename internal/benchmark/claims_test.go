@@ -181,14 +181,20 @@ func (w *world) fill(b *testing.B, n int) {
 	}
 }
 
-// BenchmarkHistory is a change of owner on an account that has passed from hand to hand before.
+// BenchmarkHistory is a change of owner on an account that has passed from hand to hand before, and each connection was ended, or none.
 func BenchmarkHistory(b *testing.B) {
-	histories := []int{1, 32, 100}
+	for _, ended := range []bool{true, false} {
+		b.Run(fmt.Sprint("ended=", ended), func(b *testing.B) { histories(b, ended) })
+	}
+}
+
+func histories(b *testing.B, ended bool) {
+	lengths := []int{1, 32, 100, 160}
 	if long() {
-		histories = append(histories, 10_000)
+		lengths = append(lengths, 10_000)
 	}
 	var programs []program
-	for _, earlier := range histories {
+	for _, earlier := range lengths {
 		w := newWorld(b)
 		account, latest := "", 0
 		holder := func(i int) (user, reference string) { return fmt.Sprint(i), fmt.Sprint("person", i) }
@@ -198,6 +204,9 @@ func BenchmarkHistory(b *testing.B) {
 			latest++
 		}
 		end := func() {
+			if !ended {
+				return
+			}
 			user, _ := holder(latest - 1)
 			w.close(b, account+"/"+user, latest-1)
 		}

@@ -270,11 +270,18 @@ func contradictory(claims []Claim) bool {
 	return false
 }
 
-// TestSpent: a long history of one account is dropped oldest first, and what is dropped changes neither the owner nor what is owed.
+// TestSpent: a long history of one account is dropped oldest first, whether anybody has ended its connections or not, and what is dropped changes neither
+// the owner nor what is owed.
 func TestSpent(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		t.Run(fmt.Sprint("closed ", closed), func(t *testing.T) { spentOneByOne(t, closed) })
+	}
+}
+
+func spentOneByOne(t *testing.T, closed bool) {
 	a := row()
 	for i := range 300 {
-		c := Claim{UserID: fmt.Sprintf("u%03d", i), Tenures: []string{fmt.Sprintf("reference %d", i%7)}, ConnectedAt: at(i), Certainty: Signed, Closed: true, Version: 1}
+		c := Claim{UserID: fmt.Sprintf("u%03d", i), Tenures: []string{fmt.Sprintf("reference %d", i%7)}, ConnectedAt: at(i), Certainty: Signed, Closed: closed, Version: 1}
 		put(a, c)
 		settleRow(t, a)
 		for range dropsPerClaim {
@@ -300,8 +307,8 @@ func TestSpent(t *testing.T) {
 	}
 }
 
-// TestSpentWhenCrowded: of a row that is far too large also those are dropped that are open, if that the account passed on was announced, and those that have
-// ended when nobody knows. Those of the owner's own reference_id never were announced, and the owner stays in any case.
+// TestSpentWhenCrowded: of a row that is far too large also those are dropped whose time is a guess, if they have ended or that the account passed on was
+// announced. Those of the owner's own reference_id never were announced, and the owner stays in any case.
 func TestSpentWhenCrowded(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -309,8 +316,8 @@ func TestSpentWhenCrowded(t *testing.T) {
 		change func(last bool, c *Claim)
 		want   string
 	}{
-		{"open and announced, but not yet too many", crowded, func(bool, *Claim) {}, ""},
-		{"open and announced", crowded + 1, func(bool, *Claim) {}, "u000"},
+		{"open and announced at a guessed time, but not yet too many", crowded, func(_ bool, c *Claim) { c.Certainty = Observed }, ""},
+		{"open and announced at a guessed time", crowded + 1, func(_ bool, c *Claim) { c.Certainty = Observed }, "u000"},
 		{"ended at a guessed time", crowded + 1, func(_ bool, c *Claim) { c.Certainty, c.Closed = Observed, true }, "u000"},
 		{"open, under the owner's reference_id", crowded + 1, func(_ bool, c *Claim) { c.Tenures = []string{"anna"} }, ""},
 		{"the owner has ended", crowded + 1, func(last bool, c *Claim) { c.Tenures, c.Closed = []string{"anna"}, last }, ""},
@@ -352,7 +359,12 @@ func TestSpentKeeps(t *testing.T) {
 		want   string
 	}{
 		{"nothing in the way", func(int, *Claim) {}, "u000"},
-		{"open", func(i int, c *Claim) { c.Closed = i != 0 }, "u001"},
+		{"open, but announced", func(i int, c *Claim) { c.Closed = i != 0 }, "u000"},
+		{"open, and not announced, since it is of the owner's reference_id", func(i int, c *Claim) {
+			if i == 0 {
+				c.Closed, c.Tenures = false, []string{fmt.Sprintf("reference %d", roomy+4)}
+			}
+		}, "u001"},
 		{"its order is a guess", func(i int, c *Claim) {
 			if i == 0 {
 				c.Certainty = Observed

@@ -171,8 +171,8 @@ var designs = []design{
 	},
 	{
 		"a claim is dropped while its order is a guess",
-		[]change{{"internal/ownership/trim.go", `		case p.claim.Closed && surelyBefore(p.claim, owner.claim),
-`, `		case p.claim.Closed,
+		[]change{{"internal/ownership/trim.go", `		case (p.claim.Closed || a.told(hs, p)) && (surelyBefore(p.claim, owner.claim) || len(a.Claims) > crowded):
+`, `		case p.claim.Closed || a.told(hs, p):
 `}},
 		[]caught{{"ownership", "TestSpentKeeps"}},
 	},
