@@ -146,22 +146,25 @@ func (t *Topic) openFile(path string) (err error) {
 
 // Publish returns nil once the announcement is stored for good. Its delivery follows.
 func (t *Topic) Publish(_ context.Context, a ownership.Announcement) error {
-	now := t.options.Now()
-	event, err := announce.New(a, t.options.Source, now)
-	if err != nil {
-		return err
-	}
-	n, err := newNotification(event, now)
-	if err != nil {
-		return err
-	}
-	if err := t.signer.sign(&n); err != nil {
-		return fmt.Errorf("signing announcement %s: %w", event.ID, err)
-	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if err := t.db.Update(func(tx *bbolt.Tx) error { return t.store(tx, n) }); err != nil {
-		return fmt.Errorf("storing announcement %s: %w", event.ID, err)
+	var event announce.Event
+	if err := t.db.Update(func(tx *bbolt.Tx) error { // one at a time, so that each has a later time than those that are stored before it
+		now := t.options.Now()
+		var err error
+		if event, err = announce.New(a, t.options.Source, now); err != nil {
+			return err
+		}
+		n, err := newNotification(event, now)
+		if err != nil {
+			return err
+		}
+		if err := t.signer.sign(&n); err != nil {
+			return fmt.Errorf("signing it: %w", err)
+		}
+		return t.store(tx, n)
+	}); err != nil {
+		return fmt.Errorf("storing an announcement: %w", err)
 	}
 	for _, s := range t.subscribers {
 		s.wake()

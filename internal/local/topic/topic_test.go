@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,6 +198,37 @@ func TestOnPublishComesAfterStoring(t *testing.T) {
 	publish(t, topic, "tony")
 	if !slices.Equal(got, []string{"tony"}) {
 		t.Errorf("when OnPublish was called, the topic listed %v", got)
+	}
+}
+
+// Two that announce at once are listed in the order of their times, whoever of them is slower.
+func TestOldestFirst(t *testing.T) {
+	var calls atomic.Int64
+	topic := openFor(t, Options{Now: func() time.Time {
+		n := calls.Add(1)
+		time.Sleep(time.Duration(10-n) * 5 * time.Millisecond) // the sooner it was, the slower it goes on
+		return time.Date(2026, 11, 22, 13, 0, 0, int(n), time.UTC)
+	}})
+	calls.Store(0) // Open reads the clock, too
+	var announced sync.WaitGroup
+	for range 8 {
+		announced.Go(func() { publish(t, topic, "tony") })
+	}
+	announced.Wait()
+	list, err := topic.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var times []string
+	for _, message := range list {
+		var event struct{ Time string }
+		if err := json.Unmarshal(message, &event); err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, event.Time)
+	}
+	if len(times) != 8 || !slices.IsSorted(times) {
+		t.Errorf("got the times %v, want eight, the oldest first", times)
 	}
 }
 
