@@ -289,7 +289,7 @@ func (o *observation) checkTenures(c connection, hs []simulator.Holding, named m
 		}
 	}
 	if !first.acknowledged.IsZero() && (len(c.Tenures) == 0 || c.Tenures[0] != all[0]) {
-		o.fault("the first reference is not known: %q, really they were %q", c.Tenures, all)
+		o.fault("the first reference is not known: %q, really they were %q; it was told %s", c.Tenures, all, o.wire.about(c.UserID))
 	}
 	if w := o.watch(c.UserID); w.patient && !w.phone() && !slices.Equal(c.Tenures, all) {
 		o.fault("the references are %q, really they were %q, and there was time to ask", c.Tenures, all)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -125,6 +126,17 @@ func (w *wire) all() []attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]attempt(nil), w.attempts...)
+}
+
+// about tells of the webhooks that name a connection, in the order of their ends.
+func (w *wire) about(userID string) string {
+	var told []string
+	for _, a := range w.all() {
+		if !a.forged() && strings.Contains(string(a.body), userID) {
+			told = append(told, fmt.Sprintf("%s: %d at %s", a.body, a.status, a.sent.Format("15:04:05.000")))
+		}
+	}
+	return strings.Join(told, "\n")
 }
 
 // webhook is what the tests read of a webhook's body.

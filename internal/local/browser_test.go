@@ -318,6 +318,11 @@ func TestKeyboardInBrowser(t *testing.T) {
 	b.until(`[...document.querySelectorAll('.account')].filter(a => !a.hidden).length === 1`)
 	keys(kb.Escape)
 	b.until(shown + ` === 'carol,bob,bob,alice'`)
+	slash()
+	keys("xyzzy")
+	b.until(`document.querySelector('#unfit').textContent === 'Nothing here fits the filter.'`)
+	keys(kb.Escape)
+	b.until(shown + ` === 'carol,bob,bob,alice' && document.querySelector('#unfit').textContent === ''`)
 
 	keys("jj")
 	b.until(`document.activeElement.dataset.open === '/console/webhooks/3'`)

@@ -105,6 +105,10 @@ func (t tool) connections(ctx context.Context, args []string) error {
 	if f.asJSON {
 		return t.json(list)
 	}
+	if len(list) == 0 {
+		fmt.Fprintln(t.stdout, "There is no such connection.")
+		return nil
+	}
 	table := [][]string{{"USER_ID", "PROVIDER", "STATE", "CONNECTED_AT", "SURE", "ACCOUNTS"}}
 	for _, r := range list {
 		table = append(table, []string{r.UserID, r.Provider, r.State, instant(r.ConnectedAt), string(r.Certainty), fmt.Sprint(len(r.Accounts))})

@@ -76,10 +76,13 @@ for (const [kind, list] of [['webhook', $('#webhooks')], ['announcement', $('#an
 // What is filtered is the text that is seen, and the ids whole: a row shows their beginnings, if any.
 function applyFilter() {
   const wanted = filter.value.toLowerCase();
+  let fits = !wanted;
   for (const item of $$('.lane li:has(> .row), .lane .waits, .lane .account')) {
     const texts = [item.textContent, item.dataset.ids ?? '', ...$$('[title]', item).map(e => e.title)];
     item.hidden = !texts.some(text => text.toLowerCase().includes(wanted));
+    fits ||= !item.hidden;
   }
+  $('#unfit').textContent = fits ? '' : 'Nothing here fits the filter.';
 }
 filter.addEventListener('input', applyFilter);
 
