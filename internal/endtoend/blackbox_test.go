@@ -292,7 +292,7 @@ func (s *story) act() {
 		}
 		if len(left) > 0 && time.Since(progress) > patience {
 			for _, w := range left {
-				s.t.Errorf("seed %d: %s %s waits to be understood as of %q: %+v; it was told %s", s.seed, w.provider, w.id, w.reference, known[w.userID], s.wire.about(w.userID))
+				s.t.Errorf("seed %d: %s %s waits to be understood as of %q: %+v; it was told %s\nand asked and answered %+v", s.seed, w.provider, w.id, w.reference, known[w.userID], s.wire.about(w.userID), s.api.of(w.userID))
 			}
 			s.t.FailNow()
 		}

@@ -178,11 +178,12 @@ type terraAPI struct {
 
 // apiAnswer is one answer that the program got.
 type apiAnswer struct {
-	userID  string
-	status  int
-	account bool // it names the wearable account
-	time    bool // it says when the connection was made
-	at      time.Time
+	userID    string
+	status    int
+	account   bool   // it names the wearable account
+	time      bool   // it says when the connection was made
+	reference string // the reference_id that it names
+	at        time.Time
 }
 
 func (a *terraAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -198,6 +199,7 @@ func (a *terraAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var body struct {
 		User    user
+		Users   []user // of the list of all
 		Athlete struct {
 			ProviderUserID string `json:"provider_user_id"`
 		}
@@ -205,7 +207,11 @@ func (a *terraAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	userID := r.URL.Query().Get("user_id")
 	answer := apiAnswer{userID: userID, status: recorded.Code}
 	if json.Unmarshal(recorded.Body.Bytes(), &body) == nil && body.User.UserID == userID {
-		answer.account, answer.time = body.Athlete.ProviderUserID != "", body.User.CreatedAt != ""
+		answer.account, answer.time, answer.reference = body.Athlete.ProviderUserID != "", body.User.CreatedAt != "", body.User.ReferenceID
+	}
+	answers := []apiAnswer{answer}
+	for _, listed := range body.Users {
+		answers = append(answers, apiAnswer{userID: listed.UserID, status: recorded.Code, reference: listed.ReferenceID})
 	}
 	for name, values := range recorded.Header() {
 		w.Header()[name] = values
@@ -214,10 +220,13 @@ func (a *terraAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := w.Write(recorded.Body.Bytes()); err != nil {
 		return
 	}
-	answer.at = time.Now()
+	now := time.Now()
 	a.mu.Lock()
-	a.answers = append(a.answers, answer)
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	for _, answer := range answers {
+		answer.at = now
+		a.answers = append(a.answers, answer)
+	}
 }
 
 // of returns the answers about a connection.
