@@ -239,8 +239,9 @@ func (a Account) key(userID string, replacers map[string][]string, seen []string
 		if slices.Contains(seen, by) {
 			continue
 		}
-		if top := a.key(by, replacers, seen); k.compare(top) >= 0 {
-			k = key{at: top.at, userID: top.userID, below: top.below + 1, own: userID}
+		top := a.key(by, replacers, seen)
+		if below := (key{at: top.at, userID: top.userID, below: top.below + 1, own: userID}); below.compare(k) < 0 {
+			k = below
 		}
 	}
 	return k
